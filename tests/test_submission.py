@@ -1,0 +1,303 @@
+"""The submission as a whole: its files, its notebook, and make under faults."""
+
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from conftest import ROOT
+from nbclient import NotebookClient
+
+VISIBLE = {
+    "hw2.ipynb",
+    "hw2.pdf",
+    "derivations.tex",
+    "README.md",
+    "requirements.txt",
+    "Makefile",
+    "tests",
+}
+TEXTS = ["hw2.ipynb", "derivations.tex", "README.md"]
+
+
+def code(cells, hidden=True):
+    return [
+        c
+        for c in cells
+        if c["cell_type"] == "code"
+        and (hidden or "text" not in c["metadata"].get("tags", []))
+    ]
+
+
+def test_top_level_shows_the_files_asked_for_and_no_other():
+    assert {p.name for p in ROOT.iterdir() if not p.name.startswith(".")} == VISIBLE
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_use_of_language_models_is_disclosed(name):
+    text = (ROOT / name).read_text("utf8")
+    assert "large language model wrote" in text and "amend" in text
+
+
+def test_name_and_netid_are_filled_in_at_one_place(cells):
+    assert "**Name:**" in cells[0]["source"] and "**NetID:**" in cells[0]["source"]
+    assert sum(c["source"].count("NetID:") for c in cells) == 1
+
+
+def test_notebook_keeps_its_budget(cells):
+    lines = [c["source"].count("\n") + 1 for c in code(cells)]
+    assert len(lines) <= 45 and statistics.median(lines) <= 12 and sum(lines) <= 450
+
+
+def test_notebook_code_fits_the_page_and_every_font(cells):
+    for cell in code(cells, hidden=False):
+        assert cell["source"].isascii()
+        assert max(map(len, cell["source"].splitlines())) <= 79, cell["source"]
+
+
+def test_notebook_holds_the_outputs_of_one_clean_run(cells):
+    assert [c["execution_count"] for c in code(cells)] == [
+        *range(1, len(code(cells)) + 1)
+    ]
+    for cell in code(cells):
+        for output in cell["outputs"]:
+            assert output["output_type"] in ("display_data", "stream"), cell["source"]
+            assert output.get("name") != "stderr" and "text/html" not in output.get(
+                "data", {}
+            )
+
+
+def test_no_cell_shows_raw_latex_or_template_text(cells):
+    for cell in cells:
+        assert cell["cell_type"] in ("markdown", "code")
+        assert not re.search(
+            r"\\(begin|section|label)\{(?!aligned)|\(\(\*", cell["source"]
+        )
+
+
+def test_three_sections_in_the_assignments_order(cells):
+    headings = [
+        line
+        for c in cells
+        if c["cell_type"] == "markdown"
+        for line in c["source"].splitlines()
+        if line.startswith("## Problem")
+    ]
+    assert [h[:12] for h in headings] == [
+        "## Problem 1",
+        "## Problem 2",
+        "## Problem 3",
+    ]
+
+
+def test_readme_maps_each_sentence_to_a_place_and_a_test(cells, request):
+    """Each row of the map names a heading that exists and tests that exist."""
+    headings = "\n".join(c["source"] for c in cells if c["cell_type"] == "markdown")
+    headings += (ROOT / "derivations.tex").read_text("utf8")
+    names = "\n".join(p.read_text("utf8") for p in (ROOT / "tests").glob("test_*.py"))
+    readme = (ROOT / "README.md").read_text("utf8").split("## Where each part")[1]
+    rows = [
+        line.strip("| ").split(" | ")
+        for line in readme.split("\n##")[0].splitlines()
+        if line.startswith("|")
+    ][2:]
+    assert len(rows) >= 15
+    for _, place, tests in rows:
+        assert all(p in headings for p in place.split("; ")), place
+        for name in re.findall(r"`(test_\w+)`", tests):
+            assert f"def {name}(" in names, name
+        assert "`test_" in tests
+
+
+def masked(cell):
+    """A cell's outputs without times, rounding noise and what a source changes."""
+    free = {"timed", "digits"} & set(cell["metadata"].get("tags", []))
+    shown = []
+    for output in cell.get("outputs", []):
+        data = output.get("data", {"text": output.get("text")})
+        for kind in ("text", "text/markdown", "image/png"):
+            value = data.get(kind)
+            if value is not None:
+                value = "".join(value)
+                if free:
+                    value = (
+                        kind
+                        if kind == "image/png"
+                        else re.sub(r"[\d.e+-]+", "#", value)
+                    )
+                shown.append(re.sub(r"\b\de-1[2-9]\b", "noise", value))
+    return shown
+
+
+def test_committed_outputs_equal_a_fresh_run_alone_in_an_empty_folder(
+    pytestconfig, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    nb = nbformat.read(pytestconfig.getoption("notebook"), 4)
+    committed = [masked(c) for c in nb.cells]
+    monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
+    client = NotebookClient(
+        nb,
+        timeout=600,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(tmp_path)}},
+    )
+    client.execute()
+    for cell, before in zip(nb.cells, committed, strict=True):
+        assert masked(cell) == before, cell["source"]
+
+
+def test_versions_are_exact_and_the_matched_pair_is_installed():
+    from importlib.metadata import version
+
+    wanted = re.findall(
+        r"^([\w-]+)==([\w.]+)", (ROOT / "requirements.txt").read_text("utf8"), re.M
+    )
+    lines = [
+        line
+        for line in (ROOT / "requirements.txt").read_text("utf8").splitlines()
+        if line and not line.startswith("#")
+    ]
+    assert len(wanted) == len(lines)
+    assert all(version(name) == number for name, number in wanted)
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A copy of the project in a folder with a space and a letter beyond ASCII."""
+    copy = tmp_path / "a gr\u00e4der's folder"
+    shutil.copytree(
+        ROOT,
+        copy,
+        ignore=shutil.ignore_patterns(".git", ".venv", ".cache", ".data", "bench"),
+    )
+    return copy
+
+
+def build(project, **environment):
+    done = subprocess.run(
+        [sys.executable, project / ".make/build.py"],
+        text=True,
+        capture_output=True,
+        env=dict(os.environ, **environment),
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def kept(project):
+    return all(
+        (project / n).read_bytes() == (ROOT / n).read_bytes() for n in ("hw2.pdf",)
+    )
+
+
+def with_cells(project, *sources):
+    path = project / "hw2.ipynb"
+    nb = json.loads(path.read_text("utf8"))
+    nb["cells"] = [dict(nb["cells"][2], source=[s], outputs=[]) for s in sources]
+    for cell in nb["cells"]:
+        cell["cell_type"] = "code"
+    path.write_text(json.dumps(nb), "utf8")
+    return path.read_bytes()
+
+
+def test_make_pdf_with_a_failing_cell_names_it_and_keeps_both_files(project):
+    before = with_cells(project, "answer = 42", "1 / 0")
+    status, said = build(project)
+    assert status != 0 and "1 / 0" in said and "ZeroDivisionError" in said
+    assert (project / "hw2.ipynb").read_bytes() == before and kept(project)
+
+
+def test_make_pdf_refuses_a_cell_that_writes_to_stderr(project):
+    before = with_cells(project, "import sys; print('oh', file=sys.stderr)")
+    status, said = build(project)
+    assert status != 0 and "stderr" in said
+    assert (project / "hw2.ipynb").read_bytes() == before and kept(project)
+
+
+def test_make_pdf_with_a_wrong_equation_names_its_line(project):
+    path = project / "derivations.tex"
+    tex = path.read_text("utf8")
+    line = tex[: tex.index(r"\tag{R1}")].count("\n") + 1
+    path.write_text(
+        tex.replace(
+            r"\frac{2}{N} \sum_{i=1}^N h_2^{(i)}", r"\frac{1}{N} \sum_{i=1}^N h_2^{(i)}"
+        ),
+        "utf8",
+    )
+    status, said = build(project)
+    assert status != 0 and f"{line}" in said and kept(project)
+
+
+def test_make_pdf_with_nothing_changed_does_nothing():
+    status, said = build(ROOT)
+    assert status == 0 and "up to date" in said
+
+
+@pytest.mark.parametrize("moment", ["equations", "fresh kernel"])
+def test_make_pdf_interrupted_leaves_both_files_as_they_were(project, moment):
+    before = with_cells(project, "import time; time.sleep(60)")
+    with subprocess.Popen(
+        [sys.executable, project / ".make/build.py"],
+        text=True,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:
+        for line in process.stdout:
+            if moment in line:
+                break
+        os.killpg(process.pid, 15)
+    assert process.returncode != 0
+    assert (project / "hw2.ipynb").read_bytes() == before and kept(project)
+
+
+def set_up(project, edit=("", ""), **environment):
+    script = project / ".make/env.py"
+    script.write_text(script.read_text("utf8").replace(*edit), "utf8")
+    done = subprocess.run(
+        [sys.executable, script],
+        text=True,
+        capture_output=True,
+        env=dict(os.environ, **environment),
+    )
+    return done.returncode, (done.stdout + done.stderr).strip()
+
+
+def test_set_up_with_another_python_says_so_before_installing(project):
+    status, said = set_up(project, ("((3, 11), (3, 12), (3, 13))", "((2, 7),)"))
+    assert status != 0 and said.count("\n") == 0 and "make PYTHON=" in said
+    assert not (project / ".venv").exists()
+
+
+def test_set_up_without_tex_names_the_command_that_brings_it(project, tmp_path):
+    status, said = set_up(project, PATH=str(tmp_path))
+    assert status != 0 and "sudo apt-get" in said and "dnf" in said and "brew" in said
+    assert not (project / ".venv").exists()
+
+
+def test_set_up_names_a_missing_style_file(project):
+    empty = project / "only"
+    empty.mkdir()
+    for name in ("xelatex", "kpsewhich"):
+        (empty / name).symlink_to(shutil.which(name))
+    status, said = set_up(
+        project, ("booktabs.sty", "no-such-style.sty"), PATH=str(empty)
+    )
+    assert status != 0 and "TeX lacks no-such-style.sty" in said
+
+
+def test_set_up_with_a_dead_package_index_leaves_nothing_taken_for_done(project):
+    status, said = set_up(
+        project,
+        PIP_INDEX_URL="http://127.0.0.1:9/",
+        PIP_RETRIES="0",
+        PIP_NO_INDEX="",
+        PIP_EXTRA_INDEX_URL="",
+        PIP_FIND_LINKS="",
+    )
+    assert status != 0 and "run make again" in said
+    assert not (project / ".venv/installed").exists()
