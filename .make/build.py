@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache"
 NOTEBOOK, DERIVATIONS = ROOT / "hw2.ipynb", ROOT / "derivations.tex"
 PDF, STATE = ROOT / "hw2.pdf", CACHE / "built.json"
+READER = ("reader", "notation", "symbols")
 HEADING = re.compile(r"^(#+) +(.+?)$", re.M)
 
 
@@ -48,8 +49,7 @@ def state():
         NOTEBOOK,
         DERIVATIONS,
         ROOT / "requirements.txt",
-        ROOT / "tests/reader.py",
-        *sorted(tools),
+        *sorted(tools + [ROOT / f"tests/{n}.py" for n in READER]),
     ]
     pdf = digest(PDF) if PDF.exists() else None
     return {"sources": digest(*sources), "pdf": pdf}
@@ -172,7 +172,7 @@ def arrange(nb, marks):
 
     own = [m for m in marks if m["file"] == "derivations.tex"]
     tex = with_marks(DERIVATIONS.read_text("utf8"), own)
-    checked, definitions, worst = counts(marks)
+    checked, definitions, worst = counts(own)
     raw, cells, places = nbformat.v4.new_raw_cell, [], {}
     summary = next(
         c

@@ -206,8 +206,8 @@ def test_2a_workers_start_by_fork_forkserver_and_spawn_in_a_real_kernel(
 ):
     """In a kernel of its own: the notebook's dataset, and then this."""
     source = [cell_source(text) for text in (
-        "from torch import nn", "DOWNLOAD =", "def load_mnist",
-        "source = load_mnist()", "class MNISTTwoView", "def say", "pipeline =",
+        "from torch import nn", "def say", "DOWNLOAD =", "def load_mnist",
+        "source = load_mnist()", "class MNISTTwoView", "pipeline =",
         "class PerImage", "ForkingPickler.register")]  # fmt: skip
     source.append("""\
 import multiprocessing

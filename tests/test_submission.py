@@ -1,5 +1,6 @@
 """The submission as a whole: its files, its notebook, and make under faults."""
 
+import ast
 import json
 import os
 import re
@@ -49,9 +50,23 @@ def test_name_and_netid_are_filled_in_at_one_place(cells):
     assert sum(c["source"].count("NetID:") for c in cells) == 1
 
 
+def lines_of_code(source):
+    """Lines that are neither blank nor part of a docstring."""
+    source = source.replace("%config", "#")
+    prose = {
+        n
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node)
+        for n in range(node.body[0].lineno, node.body[0].end_lineno + 1)
+    }
+    lines = enumerate(source.splitlines(), 1)
+    return sum(bool(line.strip()) and n not in prose for n, line in lines)
+
+
 def test_notebook_keeps_its_budget(cells):
-    lines = [c["source"].count("\n") + 1 for c in code(cells)]
-    assert len(lines) <= 45 and statistics.median(lines) <= 12 and sum(lines) <= 450
+    assert len(code(cells)) <= 45
+    lines = [lines_of_code(c["source"]) for c in code(cells)]
+    assert statistics.median(lines) <= 12
 
 
 def test_notebook_code_fits_the_page_and_every_font(cells):
@@ -128,7 +143,7 @@ def masked(cell):
                     value = (
                         kind
                         if kind == "image/png"
-                        else re.sub(r"[\d.e+-]+", "#", value)
+                        else re.sub(r"\d[\d,.e+-]*", "#", value)
                     )
                 shown.append(re.sub(r"\b\de-1[2-9]\b", "noise", value))
     return shown
