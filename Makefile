@@ -4,6 +4,7 @@ PYTHON ?= python3
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
+.NOTPARALLEL:
 SHELL := /bin/sh
 
 # The build answers to this folder alone: no settings of the user's, and
