@@ -218,6 +218,11 @@ def arrange(nb, marks):
     return nb
 
 
+def blocks(source):
+    """A cell's functions and paragraphs at the margin: no page breaks within."""
+    return re.split(r"\n\n+(?=\S)", source)
+
+
 def typeset(executed, marks, work):
     """Write work/hw2.pdf from the executed notebook and derivations.tex."""
     import nbformat
@@ -245,6 +250,7 @@ def typeset(executed, marks, work):
     exporter = LatexExporter(
         template_name="hw2", extra_template_basedirs=[str(ROOT / ".make")]
     )
+    exporter.register_filter("blocks", blocks)
     body, resources = exporter.from_notebook_node(arrange(nb, marks), resources)
     FilesWriter(build_directory=str(work)).write(body, resources, "hw2")
     environment = dict(

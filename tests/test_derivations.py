@@ -56,13 +56,15 @@ STILL_TRUE = {
     r"1.5: operands swapped: ( \frac{\partial L}{\partial W_\ell} )^\top "
     r"\mathrm{d}W_\ell -> \mathrm{d}W_\ell ( \frac{\partial L}{\partial W_\ell} )^\top":
         "tr(A B) = tr(B A)",
-    r"B3: transpose added: I -> ^\top": SYMMETRIC,
-    r"B3: transpose added: \operatorname{diag}(g'(a_\ell^{(i)})) -> ^\top": SYMMETRIC,
+    r"1.19: transpose dropped: ^\top -> _": SYMMETRIC,
+    r"B2: transpose added: I -> ^\top": SYMMETRIC,
+    **{rf"{row}: transpose added: \operatorname{{diag}}(g'(a_\ell^{{(i)}})) -> ^\top":
+        SYMMETRIC for row in ("1.18", "B2")},
     **{rf"{row}: transpose added: {x} -> {new}": NORM for row, x, new in [
-        ("1.41", r"e_{\ell-1}^{(i)}", r"\top}"), ("1.41", r"e_\ell^{(i)}", r"\top}"),
-        ("1.42", r"W_\ell", r"^\top"), ("1.42", r"e_\ell^{(i)}", r"\top}"),
-        ("1.43", r"e_{\ell-1}^{(i)}", r"\top}"), ("1.43", r"W_\ell", r"^\top"),
-        ("1.43", r"e_\ell^{(i)}", r"\top}"),
+        ("1.45", r"e_{\ell-1}^{(i)}", r"\top}"), ("1.45", r"e_\ell^{(i)}", r"\top}"),
+        ("1.46", r"W_\ell", r"^\top"), ("1.46", r"e_\ell^{(i)}", r"\top}"),
+        ("1.47", r"e_{\ell-1}^{(i)}", r"\top}"), ("1.47", r"W_\ell", r"^\top"),
+        ("1.47", r"e_\ell^{(i)}", r"\top}"),
         *[(row, x, new) for row in ("K2", "K3") for x, new in [
             (r"e_\ell^{(i)}", r"\top}"), (r"e_{k-1}^{(i)}", r"\top}"),
             ("W_j", r"^\top")]],

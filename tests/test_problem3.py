@@ -129,7 +129,7 @@ def test_3_blocks_of_rows_add_up_to_the_whole(hw2, monkeypatch, rows):
     X, y = problem()
     terms = hw2.gradient, hw2.hessian, hw2.hessian_diagonal
     whole = hw2.sums(np.ones(4), X, y, *terms)
-    monkeypatch.setattr(hw2, "ROWS", rows)
+    monkeypatch.setattr(hw2, "BLOCK", 4 * rows)
     blocks = hw2.sums(np.ones(4), X, y, *terms)
     assert agree(blocks, whole)
     np.testing.assert_allclose(np.diag(blocks[1]), blocks[2], rtol=1e-13)
@@ -163,7 +163,7 @@ def test_3_two_runs_are_equal(hw2):
 
 
 def test_3_blocked_runs_are_equal(hw2, monkeypatch):
-    monkeypatch.setattr(hw2, "ROWS", 50)
+    monkeypatch.setattr(hw2, "BLOCK", 50 * 31)
     runs = [hw2.fit(hw2.newton_exact, hw2.X, hw2.y, steps=9)[0] for _ in range(3)]
     assert (runs[0] == runs[1]).all() and (runs[0] == runs[2]).all()
 
