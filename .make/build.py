@@ -21,6 +21,11 @@ READER = ("reader", "notation", "symbols")
 HEADING = re.compile(r"^(#+) +(.+?)$", re.M)
 
 
+LEGEND = r"""\emph{Grey, beside each equation: the largest relative error with which it
+was confirmed, or def.\ for a definition.}
+"""
+
+
 class Failed(Exception):
     """One sentence for whoever called make."""
 
@@ -174,6 +179,7 @@ def arrange(nb, marks):
     tex = with_marks(DERIVATIONS.read_text("utf8"), own)
     checked, definitions, worst = counts(own)
     raw, cells, places = nbformat.v4.new_raw_cell, [], {}
+    as_latex = {"raw_mimetype": "text/latex"}
     summary = next(
         c
         for c in nb.cells
@@ -182,23 +188,27 @@ def arrange(nb, marks):
     table = summary.outputs[0].data["text/markdown"]
     table += (
         f"\n| Derivations, from their LaTeX | {checked} equations confirmed "
-        f"({definitions} definitions), largest relative error {worst:.0e}; "
-        "each one's stands grey in the margin | Problem 1 |"
+        f"at random points ({definitions} more define symbols), largest relative "
+        f"error {worst:.0e} | Problem 1 |"
     )
 
     def heading(match):
         hashes, text = match.groups()
         places[text] = f"place-{len(places)}"
-        return f"{hashes[1:]} {text} {{#{places[text]}}}"
+        room = "`\\roomfor{1.7in}`{=latex}"
+        return f"{room}\n\n{hashes[1:]} {text} {{#{places[text]}}}"
 
     for cell in nb.cells[1:]:
         tags = cell.metadata.get("tags", [])
         name = next((t for t in tags if t.startswith("derivation-")), None)
         if name:
             body = part(tex, name.replace("derivation", "problem"))
-            cells.append(raw(body, metadata={"raw_mimetype": "text/latex"}))
+            body = LEGEND + body if name == "derivation-1" else body
+            cells.append(raw(body, metadata=as_latex))
         elif not any(t.startswith("summary") for t in tags):
             if cell.cell_type == "markdown":
+                if cell.source.startswith("## Problem 1"):
+                    cells.append(raw(r"\clearpage", metadata=as_latex))
                 cell.source = HEADING.sub(heading, cell.source)
             cells.append(cell)
     first = nb.cells[0]
@@ -214,7 +224,7 @@ def arrange(nb, marks):
             else row
         )
     first.source = rest.strip() + "\n\n" + "\n".join(rows)
-    nb.cells = [raw(front, metadata={"raw_mimetype": "text/latex"}), first, *cells]
+    nb.cells = [raw(front, metadata=as_latex), first, *cells]
     return nb
 
 
