@@ -331,9 +331,10 @@ def main():
 
 
 if __name__ == "__main__":
+    UNTOUCHED = "make pdf: hw2.ipynb and hw2.pdf are as they were"
     try:
         main()
     except Failed as reason:
-        sys.exit(
-            f"make pdf: {reason}\nmake pdf: hw2.ipynb and hw2.pdf are as they were"
-        )
+        sys.exit(f"make pdf: {reason}\n{UNTOUCHED}")
+    except KeyboardInterrupt:
+        sys.exit(f"make pdf: interrupted\n{UNTOUCHED}")
