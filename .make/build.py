@@ -109,6 +109,7 @@ def execute():
             "--ExecutePreprocessor.timeout=1800",
             "--ExecutePreprocessor.kernel_name=python3",
             "--ExecutePreprocessor.record_timing=False",
+            "--ExecutePreprocessor.coalesce_streams=True",
             "--output-dir",
             str(CACHE),
             str(NOTEBOOK),

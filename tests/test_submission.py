@@ -157,7 +157,9 @@ def test_committed_outputs_equal_a_fresh_run_alone_in_an_empty_folder(
     nb = nbformat.read(pytestconfig.getoption("notebook"), 4)
     committed = [masked(c) for c in nb.cells]
     where = {"metadata": {"path": str(tmp_path)}}
-    client = NotebookClient(nb, timeout=600, kernel_name="python3", resources=where)
+    client = NotebookClient(
+        nb, timeout=600, kernel_name="python3", resources=where, coalesce_streams=True
+    )
     with client.setup_kernel():
         for _ in range(2):
             for number, cell in enumerate(nb.cells):
