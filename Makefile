@@ -26,6 +26,7 @@ export TEXMFVAR = $(HERE)/.cache/texmf-var
 export HYPOTHESIS_STORAGE_DIRECTORY = $(HERE)/.cache/hypothesis
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PIP_REQUIRE_VIRTUALENV =
+export PIP_USER = 0
 
 RUN := .venv/bin/python
 

@@ -6,6 +6,7 @@ Runs under any Python, old ones too, so that those get one clear sentence.
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 VENV = os.path.join(ROOT, ".venv")
 STAMP = os.path.join(VENV, "installed")
 RUN = os.path.join(VENV, "bin", "python")
+WORD = 30  # seconds of silence
 NEEDED = (
     "article.cls amsmath.sty array.sty booktabs.sty calc.sty enumitem.sty "
     "fancyvrb.sty fontspec.sty geometry.sty graphicx.sty hyperref.sty "
@@ -30,6 +32,45 @@ APT = (
 def say(text):
     sys.stdout.write("make: %s\n" % text)
     sys.stdout.flush()
+
+
+def alone(name):
+    """Wait until no other make does the same here; it holds until the file closes."""
+    import fcntl
+
+    cache = os.path.join(ROOT, ".cache")
+    os.makedirs(cache, exist_ok=True)
+    lock = open(os.path.join(cache, name), "w")  # noqa: SIM115
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("another make is at work in this folder; waiting for it")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError:
+        pass  # a file system without locks
+    return lock
+
+
+def call(command, log):
+    """Run a command with its output in a log; tell the last line now and then."""
+    with open(log, "wb") as out:
+        process = subprocess.Popen(
+            command, stdout=out, stderr=out, stdin=subprocess.DEVNULL
+        )
+        try:
+            while True:
+                try:
+                    return process.wait(WORD)
+                except subprocess.TimeoutExpired:
+                    say("still at it: " + tail(log).split("\n")[-1].strip()[:300])
+        finally:
+            process.kill()
+            process.wait()
+
+
+def tail(log):
+    with open(log, "rb") as out:
+        return out.read()[-1500:].decode("utf8", "replace").rstrip()
 
 
 def missing_tex():
@@ -99,15 +140,9 @@ def bring_venv():
         [RUN, "-m", "pip", "install", "-r", os.path.join(ROOT, "requirements.txt")],
     )
     for command in steps:
-        with open(log, "wb") as out:
-            failed = subprocess.call(
-                command, stdout=out, stderr=out, stdin=subprocess.DEVNULL
-            )
-        if failed:
-            with open(log, "rb") as out:
-                tail = out.read()[-1500:].decode("utf8", "replace")
+        if call(command, log):
             sys.exit(
-                tail + "\nmake: the environment could not be made (%s, all of "
+                tail(log) + "\nmake: the environment could not be made (%s, all of "
                 "it in .cache/pip.log). If the network or the package index "
                 "failed, run make again; if venv is missing, install it "
                 "(Debian: apt-get install python3-venv)." % " ".join(command[1:4])
@@ -128,8 +163,14 @@ def main():
         sys.exit(
             "make: the folder %s cannot be written: copy it to one that can" % ROOT
         )
+    lock = alone("env.lock")
     bring_tex()
-    bring_venv()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops pip as well
+    try:
+        bring_venv()
+    except KeyboardInterrupt:
+        sys.exit("make: interrupted; run make again")
+    lock.close()
 
 
 if __name__ == "__main__":

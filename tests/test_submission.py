@@ -1,6 +1,7 @@
 """The submission as a whole: its files, its notebook, and make under faults."""
 
 import ast
+import io
 import json
 import os
 import re
@@ -8,6 +9,10 @@ import shutil
 import statistics
 import subprocess
 import sys
+import time
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import nbformat
 import pytest
@@ -305,14 +310,67 @@ def test_set_up_names_a_missing_style_file(project):
     assert status != 0 and "TeX lacks no-such-style.sty" in said
 
 
+def only_from(index):
+    """Settings for pip; it would take an empty variable for none."""
+    none = dict.fromkeys(["PIP_NO_INDEX", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"], "")
+    none |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_CACHE_DIR": "1"}
+    return none | {"PIP_INDEX_URL": index, "PIP_DEFAULT_TIMEOUT": "1"}
+
+
 def test_set_up_with_a_dead_package_index_leaves_nothing_taken_for_done(project):
-    status, said = set_up(
-        project,
-        PIP_INDEX_URL="http://127.0.0.1:9/",
-        PIP_RETRIES="0",
-        PIP_NO_INDEX="",
-        PIP_EXTRA_INDEX_URL="",
-        PIP_FIND_LINKS="",
-    )
+    status, said = set_up(project, PIP_RETRIES="0", **only_from("http://127.0.0.1:9/"))
     assert status != 0 and "run make again" in said
     assert not (project / ".venv/installed").exists()
+
+
+class Index(BaseHTTPRequestHandler):
+    """Silent twice, then without the second half of each wheel until it is well."""
+
+    silent, well = 2, False
+
+    def do_GET(self):
+        if Index.silent:
+            Index.silent -= 1
+            return time.sleep(2)
+        name = "torch-2.15.0-py3-none-any.whl"
+        body = f'<a href="/{name}">{name}</a>'.encode()
+        if self.path == f"/{name}":
+            body = wheel()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", len(body))
+        self.end_headers()
+        if self.path == f"/{name}" and not self.well:
+            body = body[: len(body) // 2]
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def wheel():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, text in {
+            "METADATA": "Metadata-Version: 2.1\nName: torch\nVersion: 2.15.0\n",
+            "WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+            "RECORD": "",
+        }.items():
+            archive.writestr(f"torch-2.15.0.dist-info/{name}", text)
+    return file.getvalue()
+
+
+def test_set_up_goes_on_after_an_index_was_silent_and_broke_off(project):
+    (project / "requirements.txt").write_text("torch==2.15.0", "utf8")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Index)
+    Thread(target=server.serve_forever, daemon=True).start()
+    pip = only_from(f"http://127.0.0.1:{server.server_port}/")
+    done = project / ".venv/installed"
+    status, said = set_up(project, ("WORD = 30", "WORD = 0.2"), **pip)
+    assert status != 0 and "run make again" in said and not done.exists()
+    assert "still at it: WARNING: Retrying" in said and "timed out" in said
+    Index.well = True
+    status, said = set_up(project, ("WORD = 0.2", "WORD = 30"), **pip)
+    assert (status, said.count("\n")) == (0, 0) and done.exists()
+    server.shutdown()
+    server.server_close()
