@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import nbformat
+import pypdfium2
 import pytest
 from conftest import ROOT
 from nbclient import NotebookClient
@@ -251,6 +252,83 @@ def test_make_pdf_with_a_wrong_equation_names_its_line(project):
     )
     status, said = build(project)
     assert status != 0 and f"{line}" in said and kept(project)
+
+
+def small(project):
+    """Leave two short cells, with which make pdf takes seconds."""
+    path = project / "hw2.ipynb"
+    nb = json.loads(path.read_text("utf8"))
+    code = next(c for c in nb["cells"] if c["cell_type"] == "code")
+    table = "from IPython.display import Markdown, display\ndisplay(Markdown('| a |'))"
+    style = "import sys, matplotlib\nprint(sys.warnoptions, sys.flags.optimize, "
+    style += "matplotlib.rcParams['font.size'])"
+    tags = {"tags": ["summary"]}
+    nb["cells"][1:] = [
+        dict(code, source=[style], outputs=[]),
+        dict(code, source=[table], outputs=[], id="table", metadata=tags),
+    ]
+    path.write_text(json.dumps(nb), "utf8")
+
+
+def make(project, **environment):
+    """make pdf from the Makefile, but with the packages of the running Python."""
+    done = subprocess.run(
+        ["make", "-C", project, "-o", "env", "pdf", f"RUN={sys.executable}"],
+        text=True,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=dict(os.environ, **environment),
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def hostile(home):
+    """A user's settings that would each break or change the build."""
+    stop, rc = "raise SystemExit('of the user')", "font.size: 40\n"
+    kernel = '{"argv": ["false"], "display_name": "", "language": "python"}'
+    for name, text in {
+        "jupyter_nbconvert_config.py": stop,
+        "jupyter_config.py": stop,
+        "kernels/python3/kernel.json": kernel,
+        "nbconvert/templates/hw2/index.tex.j2": "of the user",
+        "nbconvert/templates/latex/index.tex.j2": "of the user",
+        "nbconvert/templates/latex/base.tex.j2": "of the user",
+        "profile_default/startup/00.py": "import sys; sys.stderr.write('user')",
+        "profile_default/ipython_config.py": stop,
+        "sitecustomize.py": stop,
+        "numpy.py": stop,
+        "matplotlibrc": rc,
+        ".config/matplotlib/matplotlibrc": rc,
+    }.items():
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(text, "utf8")
+    for name in (".jupyter", ".ipython", ".local/share/jupyter"):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).symlink_to(home)
+    here = "HOME JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR JUPYTER_PATH JUPYTER_CONFIG_PATH "
+    here += "IPYTHONDIR PYTHONPATH MATPLOTLIBRC"
+    return dict.fromkeys(here.split(), str(home)) | {
+        "MPLBACKEND": "of the user",
+        "PYTHONWARNINGS": "error",
+        "PYTHONOPTIMIZE": "2",
+        "PYTHONSAFEPATH": "1",
+        "PYTHONDEVMODE": "1",
+    }
+
+
+def test_make_pdf_takes_no_settings_of_the_users(project, tmp_path):
+    small(project)
+    status, said = make(project, **hostile(tmp_path / "home"))
+    assert status == 0, said
+    with pypdfium2.PdfDocument(project / "hw2.pdf") as document:
+        text = "".join(page.get_textpage().get_text_range() for page in document)
+    assert "rcParams" in text and "[] 0 10.0" in text and "of the user" not in text
+
+
+def test_make_pdf_refuses_a_style_file_beside_the_notebook(project):
+    (project / "matplotlibrc").write_text("font.size: 40", "utf8")
+    status, said = build(project)
+    assert status != 0 and "matplotlibrc out of this folder" in said and kept(project)
 
 
 def test_make_pdf_with_nothing_changed_does_nothing():
