@@ -13,6 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from env import alone
+
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache"
 NOTEBOOK, DERIVATIONS = ROOT / "hw2.ipynb", ROOT / "derivations.tex"
@@ -310,10 +312,10 @@ SUBJECT = (
 
 
 def main():
-    CACHE.mkdir(exist_ok=True)
     if (ROOT / "matplotlibrc").exists():
         raise Failed("take matplotlibrc out of this folder: it changes the figures")
-    if STATE.exists() and json.loads(STATE.read_text("utf8")) == state():
+    lock = alone("pdf.lock")
+    if STATE.exists() and STATE.read_text("utf8") == json.dumps(state()):
         return step("hw2.pdf is up to date")
     step("reading and checking the equations of derivations.tex")
     marks = check_derivations(NOTEBOOK)
@@ -330,11 +332,13 @@ def main():
     STATE.write_text(json.dumps(state()), "utf8")
     for number, handler in old.items():
         signal.signal(number, handler)
+    lock.close()
     step("done: hw2.pdf, and hw2.ipynb with the outputs of the same run")
 
 
 if __name__ == "__main__":
     UNTOUCHED = "make pdf: hw2.ipynb and hw2.pdf are as they were"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the cells too
     try:
         main()
     except Failed as reason:

@@ -336,21 +336,70 @@ def test_make_pdf_with_nothing_changed_does_nothing():
     assert status == 0 and "up to date" in said
 
 
-@pytest.mark.parametrize("moment", ["equations", "fresh kernel"])
-def test_make_pdf_interrupted_leaves_both_files_as_they_were(project, moment):
-    before = with_cells(project, "import time; time.sleep(60)")
-    with subprocess.Popen(
+def started(project):
+    return subprocess.Popen(
         [sys.executable, project / ".make/build.py"],
         text=True,
         stdout=subprocess.PIPE,
         start_new_session=True,
-    ) as process:
-        for line in process.stdout:
-            if moment in line:
-                break
-        os.killpg(process.pid, 15)
+    )
+
+
+def until(process, words):
+    """Read a line that has the words; False if none comes."""
+    return any(words in line for line in process.stdout)
+
+
+def ended(group, seconds):
+    """Whether all processes of the group end in this time."""
+    for _ in range(10 * seconds):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize("moment", ["equations", "fresh kernel"])
+def test_make_pdf_interrupted_leaves_both_files_as_they_were(project, moment):
+    """And none of its processes goes on."""
+    before = with_cells(project, "import time; time.sleep(60)")
+    with started(project) as process:
+        assert until(process, moment)
+        time.sleep(0.3)
+        process.terminate()
+        process.wait()
     assert process.returncode != 0
+    assert ended(process.pid, 20)
     assert (project / "hw2.ipynb").read_bytes() == before and kept(project)
+
+
+def test_second_make_pdf_waits_for_the_first(project):
+    with_cells(project, "import time; time.sleep(60)")
+    with started(project) as first:
+        assert until(first, "equations")
+        with started(project) as second:
+            assert until(second, "waiting")
+            os.killpg(first.pid, 9)
+            assert until(second, "equations")
+            os.killpg(second.pid, 9)
+
+
+@pytest.mark.parametrize("written", ["new notebook, old PDF", "half a state"])
+def test_make_pdf_killed_while_it_replaces_builds_again(project, written):
+    """Between the two files, or in the file that says what was built."""
+    script = "import build; build.CACHE.mkdir(); "
+    script += "build.STATE.write_text(build.json.dumps(build.state()))"
+    subprocess.run([sys.executable, "-c", script], cwd=project / ".make", check=True)
+    assert "up to date" in build(project)[1]
+    if written == "half a state":
+        (project / ".cache/built.json").write_text("{", "utf8")
+    else:
+        with_cells(project, "new = True")
+    with started(project) as process:
+        assert until(process, "equations")
+        os.killpg(process.pid, 9)
 
 
 def set_up(project, edit=("", ""), **environment):
