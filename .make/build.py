@@ -232,8 +232,8 @@ def arrange(nb, marks):
 
 
 def blocks(source):
-    """A cell's functions and paragraphs at the margin: no page breaks within."""
-    return re.split(r"\n\n+(?=\S)", source)
+    """A cell's functions, methods and paragraphs: no page breaks within."""
+    return re.split(r"\n\n+(?=\S|    def )", source)
 
 
 def typeset(executed, marks, work):

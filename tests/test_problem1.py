@@ -67,7 +67,7 @@ def test_1_control_a_wrong_closed_form_is_seen(hw2, name, cell_source):
     reference = hw2.by_autograd(*net, g)[name]
     with torch.no_grad():
         ours = space["gradients"](*net, g, dg)[name]
-    assert hw2.relative_error(ours, reference) > 1e-3
+    assert (ours - reference).abs().max() > 1e-3 * reference.abs().max()
 
 
 def test_1b_control_the_recursion_without_its_identity_path_fails(hw2):
