@@ -222,7 +222,7 @@ def arrange(nb, marks):
         head, _, last = row.rstrip(" |").rpartition(" | ")
         full = next((t for t in places if t.startswith(last)), None)
         rows.append(
-            f"{head} | {last}, p. `\\pageref{{{places[full]}}}`{{=latex}} |"
+            f"{head} | p. `\\pageref{{{places[full]}}}`{{=latex}} |"
             if full
             else row
         )
