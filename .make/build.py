@@ -22,9 +22,9 @@ PDF, STATE = ROOT / "hw2.pdf", CACHE / "built.json"
 READER = ("reader", "notation", "symbols")
 HEADING = re.compile(r"^(#+) +(.+?)$", re.M)
 
-
 LEGEND = r"""\emph{Grey, beside each equation: the largest relative error with which it
-was confirmed, or def.\ for a definition.}
+was confirmed (for $\le$ and $\ge$: by which the bound was passed), or def.\ for
+a definition.}
 """
 
 
