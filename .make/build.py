@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from env import alone
@@ -339,9 +340,12 @@ def main():
 if __name__ == "__main__":
     UNTOUCHED = "make pdf: hw2.ipynb and hw2.pdf are as they were"
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops the cells too
-    try:
-        main()
-    except Failed as reason:
-        sys.exit(f"make pdf: {reason}\n{UNTOUCHED}")
-    except KeyboardInterrupt:
-        sys.exit(f"make pdf: interrupted\n{UNTOUCHED}")
+    # Jupyter leaves temporary folders behind; in this one, they go.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as tempfile.tempdir:
+        os.environ["TMPDIR"] = tempfile.tempdir
+        try:
+            main()
+        except Failed as reason:
+            sys.exit(f"make pdf: {reason}\n{UNTOUCHED}")
+        except KeyboardInterrupt:
+            sys.exit(f"make pdf: interrupted\n{UNTOUCHED}")

@@ -301,6 +301,7 @@ def hostile(home):
         "profile_default/ipython_config.py": stop,
         "sitecustomize.py": stop,
         "numpy.py": stop,
+        "article.cls": stop,
         "matplotlibrc": rc,
         ".config/matplotlib/matplotlibrc": rc,
     }.items():
@@ -310,7 +311,7 @@ def hostile(home):
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).symlink_to(home)
     here = "HOME JUPYTER_CONFIG_DIR JUPYTER_DATA_DIR JUPYTER_PATH JUPYTER_CONFIG_PATH "
-    here += "IPYTHONDIR PYTHONPATH MATPLOTLIBRC"
+    here += "IPYTHONDIR PYTHONPATH MATPLOTLIBRC TEXINPUTS"
     return dict.fromkeys(here.split(), str(home)) | {
         "MPLBACKEND": "of the user",
         "PYTHONWARNINGS": "error",
@@ -320,10 +321,15 @@ def hostile(home):
     }
 
 
-def test_make_pdf_takes_no_settings_of_the_users(project, tmp_path):
+def test_make_pdf_takes_no_settings_of_the_users_and_leaves_nothing_behind(
+    project, tmp_path
+):
     small(project)
-    status, said = make(project, **hostile(tmp_path / "home"))
+    (tmp_path / "tmp").mkdir()
+    settings = hostile(tmp_path / "home")
+    status, said = make(project, **settings, TMPDIR=str(tmp_path / "tmp"))
     assert status == 0, said
+    assert not [*(tmp_path / "tmp").iterdir()]
     with pypdfium2.PdfDocument(project / "hw2.pdf") as document:
         text = "".join(page.get_textpage().get_text_range() for page in document)
     assert "rcParams" in text and "[] 0 10.0" in text and "of the user" not in text
