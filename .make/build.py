@@ -24,8 +24,8 @@ READER = ("reader", "notation", "symbols")
 HEADING = re.compile(r"^(#+) +(.+?)$", re.M)
 
 LEGEND = r"""\emph{Grey, beside each equation: the largest relative error with which it
-was confirmed (for $\le$ and $\ge$: by which the bound was passed), or def.\ for
-a definition.}
+was confirmed at random points (for $\le$ and $\ge$: the largest violation), which
+is rounding, or def.\ for a definition.}
 """
 
 
@@ -38,11 +38,16 @@ def step(text):
 
 
 def digest(*paths):
-    """SHA-256 of the files' names and bytes."""
+    """SHA-256 of the files' names and bytes; of a notebook, its cells alone.
+
+    An editor changes a notebook's metadata on opening it.
+    """
     total = hashlib.sha256()
     for path in paths:
-        total.update(f"{path.name} {path.stat().st_size}\n".encode())
-        total.update(path.read_bytes())
+        data = path.read_bytes()
+        if path.suffix == ".ipynb":
+            data = json.dumps(json.loads(data)["cells"], sort_keys=True).encode()
+        total.update(f"{path.name} {len(data)}\n".encode() + data)
     return total.hexdigest()
 
 
@@ -191,9 +196,8 @@ def arrange(nb, marks):
     )
     table = summary.outputs[0].data["text/markdown"]
     table += (
-        f"\n| Derivations, from their LaTeX | {checked} equations confirmed "
-        f"at random points ({definitions} more define symbols), largest relative "
-        f"error {worst:.0e} | Problem 1 |"
+        f"\n| Derivations | {checked} equations confirmed at random points "
+        f"({definitions} more define symbols), largest error {worst:.0e} | Problem 1 |"
     )
 
     def heading(match):

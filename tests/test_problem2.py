@@ -501,6 +501,20 @@ def test_2_a_download_is_taken_when_it_is_complete(hw2, digits, tmp_path, stub):
     assert hw2.load_mnist(tmp_path / "data")[2] == source
 
 
+def test_2_a_download_completes_a_folder_and_passes_a_dead_mirror(
+    hw2, digits, tmp_path, mirror, monkeypatch, stub
+):
+    """The folder holds the other part's files only; the first mirror is dead."""
+    write_pair(tmp_path / "mirror", *digits)
+    data = tmp_path / "data" / "MNIST" / "raw"
+    data.mkdir(parents=True)
+    (data / "t10k-labels-idx1-ubyte").touch()
+    monkeypatch.setattr(hw2.MNIST, "mirrors", ["http://127.0.0.1:9/", mirror])
+    stub(f"os.rename({str(tmp_path / 'mirror' / 'MNIST')!r}, part + '/MNIST')\n"
+         f"    assert MNIST.mirrors == [{mirror!r}]")  # fmt: skip
+    assert "ubyte" in hw2.load_mnist(tmp_path / "data")[2]
+
+
 @pytest.mark.parametrize("end", ["raise OSError", "os._exit(1)"])
 def test_2_an_interrupted_download_leaves_nothing_to_take(hw2, tmp_path, stub, end):
     stub("os.makedirs(part + '/MNIST/raw'); "
