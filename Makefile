@@ -36,11 +36,11 @@ help: ## list what make can do
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile
 
 .PHONY: pdf
-pdf: env ## run every cell of hw2.ipynb in a fresh kernel and write hw2.pdf
+pdf: env ## run every cell of hw2.ipynb anew, in place, and write hw2.pdf
 	@$(RUN) .make/build.py
 
 .PHONY: test
-test: env ## prove the submission: derivations, dataset, solvers, PDF
+test: env ## test the derivations, the dataset, the solvers and the PDF
 	@$(RUN) -m pytest -c .make/pytest.ini --rootdir . -n 2 --dist loadfile tests
 
 .PHONY: lint
@@ -56,7 +56,7 @@ lab: env ## open the notebook in JupyterLab
 	@$(RUN) -m jupyterlab --ServerApp.allow_root=True hw2.ipynb
 
 .PHONY: clean
-clean: ## remove the environment and everything else that make has made, but for hw2.pdf
+clean: ## remove .venv and .cache (hw2.ipynb, hw2.pdf and TeX stay)
 	rm -rf .venv .cache tests/__pycache__ tests/bench/__pycache__
 
 .PHONY: env

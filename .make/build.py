@@ -23,9 +23,9 @@ PDF, STATE = ROOT / "hw2.pdf", CACHE / "built.json"
 READER = ("reader", "notation", "symbols")
 HEADING = re.compile(r"^(#+) +(.+?)$", re.M)
 
-LEGEND = r"""\emph{Grey, beside each equation: the largest relative error with which it
-was confirmed at random points (for $\le$ and $\ge$: the largest violation), which
-is rounding, or def.\ for a definition.}
+LEGEND = r"""\emph{Grey, beside each equation: its largest relative error at random
+points (for $\le$ and $\ge$: the largest violation), all of it rounding; def.\ marks a
+definition.}
 """
 
 
@@ -322,11 +322,11 @@ def main():
     lock = alone("pdf.lock")
     if STATE.exists() and STATE.read_text("utf8") == json.dumps(state()):
         return step("hw2.pdf is up to date")
-    step("reading and checking the equations of derivations.tex")
+    step("checking the equations of derivations.tex")
     marks = check_derivations(NOTEBOOK)
     step("running every cell of hw2.ipynb in a fresh kernel")
     executed = execute()
-    step("setting hw2.pdf with nbconvert and XeTeX")
+    step("typesetting hw2.pdf with nbconvert and XeTeX")
     pdf = typeset(executed, marks, CACHE / "tex")
     old = {
         s: signal.signal(s, signal.SIG_IGN)

@@ -62,7 +62,8 @@ def call(command, log):
                 try:
                     return process.wait(WORD)
                 except subprocess.TimeoutExpired:
-                    say("still at it: " + tail(log).split("\n")[-1].strip()[:300])
+                    last = tail(log).split("\n")[-1].strip()
+                    say("still at it: %s" % (last if len(last) < 300 else last[-100:]))
         finally:
             process.kill()
             process.wait()
@@ -161,7 +162,7 @@ def main():
         )
     if not os.access(ROOT, os.W_OK):
         sys.exit(
-            "make: the folder %s cannot be written: copy it to one that can" % ROOT
+            "make: the folder %s is not writable: copy it to one that is" % ROOT
         )
     lock = alone("env.lock")
     bring_tex()
