@@ -11,7 +11,8 @@ SHELL := /bin/sh
 # nothing written outside.
 HERE := $(CURDIR)
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP MPLBACKEND MATPLOTLIBRC
-unexport PYTHONWARNINGS PYTHONOPTIMIZE PYTHONSAFEPATH PYTHONDEVMODE TEXINPUTS
+unexport PYTHONWARNINGS PYTHONOPTIMIZE PYTHONSAFEPATH PYTHONDEVMODE
+unexport PIP_TARGET PIP_PREFIX TEXINPUTS
 export PYTHONNOUSERSITE = 1
 export PYTHONDONTWRITEBYTECODE = 1
 export PYTHONUTF8 = 1
@@ -44,7 +45,7 @@ test: env ## test the derivations, the dataset, the solvers and the PDF
 	@$(RUN) -m pytest -c .make/pytest.ini --rootdir . -n 2 --dist loadfile tests
 
 .PHONY: lint
-lint: env ## check the style of notebook and tests
+lint: venv ## check the style of notebook and tests
 	@$(RUN) -m ruff check --config .make/ruff.toml --cache-dir .cache/ruff hw2.ipynb tests .make
 
 .PHONY: bench
@@ -52,13 +53,15 @@ bench: env ## measure the speeds that the README quotes (about 5 minutes)
 	@$(RUN) -m pytest -c .make/pytest.ini --rootdir . -p no:randomly -s -o python_files='bench_*.py' tests/bench
 
 .PHONY: lab
-lab: env ## open the notebook in JupyterLab
+lab: venv ## open the notebook in JupyterLab
 	@$(RUN) -m jupyterlab --ServerApp.allow_root=True hw2.ipynb
 
 .PHONY: clean
 clean: ## remove .venv and .cache (hw2.ipynb, hw2.pdf and TeX stay)
 	rm -rf .venv .cache tests/__pycache__ tests/bench/__pycache__
 
-.PHONY: env
+.PHONY: env venv
 env:
 	@$(PYTHON) .make/env.py
+venv:
+	@$(PYTHON) .make/env.py notex

@@ -65,7 +65,9 @@ def state():
         *sorted(tools + [ROOT / f"tests/{n}.py" for n in READER]),
     ]
     pdf = digest(PDF) if PDF.exists() else None
-    return {"sources": digest(*sources), "pdf": pdf}
+    data = [*ROOT.glob(".data/*.csv"), *ROOT.glob(".data/MNIST/raw/*ubyte")]
+    data = {p.name: [p.stat().st_size, p.stat().st_mtime] for p in sorted(data)}
+    return {"sources": digest(*sources), "pdf": pdf, "data": data}
 
 
 def run(command, log, **options):
@@ -120,9 +122,10 @@ def execute():
             "--ExecutePreprocessor.coalesce_streams=True",
             "--output-dir",
             str(CACHE),
-            str(NOTEBOOK),
+            NOTEBOOK.name,  # nbconvert takes a path for a pattern
         ],
         log,
+        cwd=ROOT,
     )
     if not ok or not out.exists():
         text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text("utf8"))
@@ -138,11 +141,11 @@ def execute():
 
 def check_outputs(number, cell):
     """A cell may not print to stderr, nor leave out its figure or sentence."""
-    outputs = cell.get("outputs", [])
-    name = f"hw2.ipynb, cell {number} ({cell['source'][0][:60].strip()!r})"
-    if any(o.get("name") == "stderr" for o in outputs):
-        raise Failed(f"{name} wrote to stderr: {''.join(outputs[0]['text'])}")
-    source = "".join(cell["source"])
+    outputs, source = cell.get("outputs", []), "".join(cell["source"])
+    name = f"hw2.ipynb, cell {number} ({source[:60].strip()!r})"
+    for output in outputs:
+        if output.get("name") == "stderr":
+            raise Failed(f"{name} wrote to stderr: {''.join(output['text'])}")
     wants = "plt.show()" in source or "text" in cell["metadata"].get("tags", [])
     if cell["cell_type"] == "code" and wants and not outputs:
         raise Failed(f"{name} has no output, but should show something")
@@ -320,6 +323,11 @@ def main():
     if (ROOT / "matplotlibrc").exists():
         raise Failed("take matplotlibrc out of this folder: it changes the figures")
     lock = alone("pdf.lock")
+    try:
+        before = digest(NOTEBOOK, DERIVATIONS)
+    except (OSError, ValueError, LookupError) as error:
+        text = f"hw2.ipynb or derivations.tex cannot be read: {error!r}"
+        raise Failed(text) from None
     if STATE.exists() and STATE.read_text("utf8") == json.dumps(state()):
         return step("hw2.pdf is up to date")
     step("checking the equations of derivations.tex")
@@ -328,6 +336,8 @@ def main():
     executed = execute()
     step("typesetting hw2.pdf with nbconvert and XeTeX")
     pdf = typeset(executed, marks, CACHE / "tex")
+    if digest(NOTEBOOK, DERIVATIONS) != before:
+        raise Failed("hw2.ipynb or derivations.tex was changed meanwhile: run it again")
     old = {
         s: signal.signal(s, signal.SIG_IGN)
         for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -165,7 +165,8 @@ def main():
             "make: the folder %s is not writable: copy it to one that is" % ROOT
         )
     lock = alone("env.lock")
-    bring_tex()
+    if "notex" not in sys.argv:
+        bring_tex()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops pip as well
     try:
         bring_venv()

@@ -111,11 +111,11 @@ def test_1_bad_weight_is_named(hw2, layer, which):
 
 
 def test_1_targets_of_another_shape_are_refused_not_broadcast(hw2):
-    with pytest.raises(ValueError, match="one row an example"):
+    with pytest.raises(ValueError, match="one row per example"):
         hw2.mse(torch.zeros(4), torch.zeros(4, 1))
     x, y, W, b = hw2.random_network(3, 6, 5, 1)
     for derivatives in (hw2.gradients, hw2.backward):
-        with pytest.raises(ValueError, match="one row an example"):
+        with pytest.raises(ValueError, match="one row per example"):
             derivatives(x, y[:, 0], W, b, *hw2.ACTIVATIONS["tanh"])
 
 

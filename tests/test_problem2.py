@@ -129,6 +129,12 @@ def test_2a_an_index_that_is_no_number_is_an_error(dataset, index):
         dataset[index]
 
 
+def test_2a_a_subset_can_have_a_tensor_of_indices(dataset):
+    chosen = torch.randperm(N)[:8]
+    (batch,) = DataLoader(Subset(dataset, chosen), 8)
+    assert torch.equal(batch[2], chosen % 10)
+
+
 def test_2a_iterating_the_dataset_ends(dataset):
     assert [y for _, _, y in dataset] == (torch.arange(N) % 10).tolist()
 

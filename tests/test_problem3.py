@@ -294,6 +294,13 @@ def test_3_control_the_other_methods_do_not_have_these_invariances(hw2):
         assert differ(A @ end(hw2, direction, A, y), X @ end(hw2, direction, X, y))
 
 
+def test_3_certificate_takes_labels_of_any_type_and_checks_them(hw2):
+    w = hw2.separate(hw2.X.tolist(), hw2.y.astype(np.uint8))
+    assert ((2 * hw2.y - 1) * (hw2.X @ w)).min() > 0.999
+    with pytest.raises(ValueError, match="labels must be 0 or 1"):
+        hw2.separate(hw2.X, 2 * hw2.y - 1)
+
+
 def test_3_certificate_separates_and_is_refused_where_it_must_be(hw2):
     w = hw2.separate(hw2.X, hw2.y)
     assert ((2 * hw2.y - 1) * (hw2.X @ w)).min() > 0.999
@@ -372,6 +379,17 @@ def test_3_one_class_alone_runs_and_its_loss_falls(hw2, label):
     for name in ("GD, mean", "Newton, exact", "Newton, diagonal"):
         path, _, why = hw2.fit(hw2.METHODS[name], X, y, steps=50)
         assert why == "" and (np.diff(hw2.loss(path, X, y)) < 0).all()
+
+
+def test_3_hessians_without_digits_are_refused_in_every_draw(hw2):
+    """Fewer examples than weights, and shares that add up to a constant."""
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        few, y = rng.normal(size=(30, 31)), rng.integers(0, 2, 30)
+        shares = 100 * rng.dirichlet(np.ones(4), 400)
+        both = ((few, y), (np.insert(shares, 0, 1, 1), rng.integers(0, 2, 400)))
+        for X, labels in both:
+            assert hw2.fit(hw2.newton_exact, X, labels)[2] == "step 0: singular Hessian"
 
 
 @pytest.mark.parametrize("case", ["constant column", "copied column", "N < d"])
