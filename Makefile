@@ -42,7 +42,7 @@ pdf: env ## run every cell of hw2.ipynb anew, in place, and write hw2.pdf
 
 .PHONY: test
 test: env ## test the derivations, the dataset, the solvers and the PDF
-	@$(RUN) -m pytest -c .make/pytest.ini --rootdir . -n 2 --dist loadfile tests
+	@$(RUN) -m pytest -c .make/pytest.ini --rootdir . -n 2 --dist worksteal tests
 
 .PHONY: lint
 lint: venv ## check the style of notebook and tests
