@@ -53,3 +53,17 @@ def hw2(cells, tmp_path_factory):
     finally:
         os.chdir(here)
     return module
+
+
+@pytest.fixture(scope="session")
+def mistaken(hw2, cell_source):
+    """mistaken(cell, right, wrong): the notebook's names with a mistake in a cell."""
+
+    def put(cell, right, wrong):
+        source = cell_source(cell)
+        assert right in source
+        names = dict(vars(hw2))
+        exec(source.replace(right, wrong), names)
+        return names
+
+    return put
