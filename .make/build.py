@@ -206,7 +206,7 @@ def arrange(nb, marks):
     def heading(match):
         hashes, text = match.groups()
         places[text] = f"place-{len(places)}"
-        room = "`\\roomfor{1.7in}`{=latex}"
+        room = "`\\roomfor{1.4in}`{=latex}"
         return f"{room}\n\n{hashes[1:]} {text} {{#{places[text]}}}"
 
     for cell in nb.cells[1:]:

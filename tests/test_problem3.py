@@ -37,7 +37,7 @@ def reference(w, X, y):
 
 
 def derivatives(hw2, w, X, y):
-    return [hw2.loss(w, X, y), *hw2.summed(hw2.with_hessian, w, X, y)]
+    return [hw2.loss(w, X, y), *hw2.summed(hw2.with_hessian, w, hw2.Data(X, y))]
 
 
 def agree(ours, theirs):
@@ -95,10 +95,10 @@ def test_3_loss_gradient_and_hessian_equal_autograd(hw2, N, d, seed, size):
 
 
 MISTAKES = {
-    "gradient's sign": ("X.T @ r, root", "-X.T @ r, root"),
-    "gradient of the mean": ("X.T @ r, root", "X.T @ r / len(y), root"),
+    "gradient's sign": ("D.X.T @ r, root", "-D.X.T @ r, root"),
+    "gradient of the mean": ("D.X.T @ r, root", "D.X.T @ r / len(r), root"),
     "S squared": ("np.sqrt(s)", "s"),
-    "S without 1 - p": ("q / (1 + e)", "q"),
+    "S without 1 - p": ("q / b", "q"),
 }
 
 
@@ -106,7 +106,7 @@ MISTAKES = {
 def test_3_control_a_wrong_derivative_is_seen(hw2, mistaken, name):
     with_hessian = mistaken("def with_hessian", *MISTAKES[name])["with_hessian"]
     w = np.full(31, 0.1)
-    ours = [hw2.loss(w, hw2.X, hw2.y), *with_hessian(w, hw2.X, hw2.y)]
+    ours = [hw2.loss(w, hw2.X, hw2.y), *with_hessian(w, hw2.Data(hw2.X, hw2.y))]
     assert not agree(ours, reference(w, hw2.X, hw2.y))
 
 
@@ -116,7 +116,8 @@ def test_3_residual_and_weight_lose_no_digits_far_out(hw2, z, label):
     """To 50 digits by the standard library's decimal; p rounds to 1 from z = 37."""
     getcontext().prec = 400
     p = 1 / (1 + (-Decimal(z)).exp())
-    r, s = hw2.factors(np.ones(1), np.full((1, 1), z), np.array([float(label)]))
+    data = hw2.Data(np.full((1, 1), z), np.array([float(label)]))
+    r, s = hw2.factors(np.ones(1), data)
     assert r[0] == pytest.approx(float(p - label), rel=1e-13)
     assert s[0] == pytest.approx(float(p * (1 - p)), rel=1e-13)
 
@@ -138,17 +139,16 @@ def test_3_loss_neither_overflows_nor_loses_a_small_value(hw2):
 @pytest.mark.parametrize("terms", ["gradient", "with_hessian", "with_diagonal"])
 @pytest.mark.parametrize("rows", [1, 7, 59, 60])
 def test_3_blocks_of_rows_add_up_to_the_whole(hw2, monkeypatch, terms, rows):
-    X, y = problem()
-    terms = getattr(hw2, terms)
-    whole = terms(np.ones(4), X, y)
+    data, terms = hw2.Data(*problem()), getattr(hw2, terms)
+    whole = terms(np.ones(4), data)
     monkeypatch.setattr(hw2, "BLOCK", 4 * rows)
-    assert agree(hw2.summed(terms, np.ones(4), X, y), whole)
+    assert agree(hw2.summed(terms, np.ones(4), data), whole)
 
 
 def test_3_diagonal_is_the_diagonal_of_the_hessian(hw2):
-    X, y = problem()
-    g, H = hw2.with_hessian(np.ones(4), X, y)
-    for ours in hw2.gradient(np.ones(4), X, y), hw2.with_diagonal(np.ones(4), X, y):
+    data = hw2.Data(*problem())
+    g, H = hw2.with_hessian(np.ones(4), data)
+    for ours in hw2.gradient(np.ones(4), data), hw2.with_diagonal(np.ones(4), data):
         assert agree(ours, [g, H.diagonal()][: len(ours)])
 
 
@@ -202,9 +202,9 @@ def test_3_evaluation_is_outside_the_timed_loop(hw2, name):
 
 
 def test_3_control_evaluation_inside_the_timed_loop_is_seen(hw2):
-    def watching(w, X, y):
-        hw2.loss(w, X, y)
-        return hw2.gd_mean(w, X, y)
+    def watching(w, D):
+        hw2.loss(w, D.X, D.y)
+        return hw2.gd_mean(w, D)
 
     assert evaluated_while_timed(hw2, watching)
 
@@ -355,7 +355,7 @@ def test_3_bad_input_gets_one_clear_error(hw2, name):
 def test_3_a_column_of_labels_cannot_broadcast_to_n_by_n(hw2):
     X, y = problem(8, 2)
     with pytest.raises(ValueError, match="do not fit"):
-        hw2.summed(hw2.gradient, np.zeros(2), X, y[:, None])
+        hw2.Data(X, y[:, None])
 
 
 def test_3_no_steps_give_the_start(hw2):
@@ -419,6 +419,14 @@ def test_3_step_1_ends_the_diagonal_with_a_reason(hw2):
     path, seconds, why = hw2.fit(hw2.newton_diagonal, hw2.X, hw2.y, lr=1)
     assert why == f"step {len(path) - 1}: the next step is not finite"
     assert np.isfinite(path).all() and len(seconds) == len(path) < 10
+
+
+@pytest.mark.parametrize("name", METHODS[2:])
+def test_3_newton_ends_with_a_reason_where_exp_overflows(hw2, name):
+    """An example that is wrong by more than 709: exp of it is no double."""
+    X, y = problem()
+    path, _, why = hw2.fit(hw2.METHODS[name], X, y, w=np.full(4, 1e4))
+    assert why.startswith("step 0: ") and path.tolist() == [[1e4] * 4]
 
 
 def test_3_step_1_takes_exact_newton_down_without_end(hw2):
