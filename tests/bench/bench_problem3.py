@@ -128,7 +128,7 @@ names = {}
 for cell in json.load(open(sys.argv[1], encoding="utf8"))["cells"]:
     source = "".join(cell["source"]).replace("%config ", "# ")
     if cell["cell_type"] == "code" and re.search(
-            r"^import math|^def (need|checked|sigma|gd_sum|fit)", source, re.M):
+            r"^import functools|^def (need|checked|sigma|gd_sum|fit)", source, re.M):
         exec(source, names)
 
 def kib(field):
