@@ -199,8 +199,8 @@ def arrange(nb, marks):
     )
     table = summary.outputs[0].data["text/markdown"]
     table += (
-        f"\n| Derivations | {checked} equations confirmed at random points "
-        f"({definitions} more define symbols), largest error {worst:.0e} | Problem 1 |"
+        f"\n| Derivations | {checked} equations hold at random points to {worst:.0e} "
+        f"({definitions} more are definitions) | Problem 1 |"
     )
 
     def heading(match):

@@ -93,8 +93,8 @@ def test_pdf_marks_each_equation_with_its_error(pages):
     own = [m for m in marks if m["file"] == "derivations.tex"]
     checked, definitions, _ = build.counts(own)
     first = re.sub(r"\s+", " ", pages[0])
-    assert f"{checked} equations confirmed" in first
-    assert f"({definitions} more define symbols)" in first
+    assert f"{checked} equations hold" in first
+    assert f"({definitions} more are definitions)" in first
     text = "\n".join(pages)
     assert text.count("def.") >= sum(m["error"] is None for m in own)
     tex = build.with_marks(build.DERIVATIONS.read_text("utf8"), own)
