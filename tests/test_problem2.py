@@ -593,7 +593,7 @@ def test_2b_grid_of_eight_rows_original_x1_x2_label_under_each_original(
 
 # ------------------------------------------------- independence, with controls
 
-LIMIT = 0.01 / 30  # Bonferroni over the 30 tests: at most 1% false alarms a case
+LIMIT = 0.01 / 42  # Bonferroni over the 42 tests: at most 1% false alarms a case
 
 
 @pytest.fixture(scope="module")
