@@ -23,9 +23,9 @@ PDF, STATE = ROOT / "hw2.pdf", CACHE / "built.json"
 READER = ("reader", "notation", "symbols")
 HEADING = re.compile(r"^(#+) +(.+?)$", re.M)
 
-LEGEND = r"""\emph{Grey, beside each equation: its largest relative error at points
-drawn from normal distributions, of several sizes, in double precision (for $\le$ and
-$\ge$: the largest violation), all of it rounding; def.\ marks a definition.}
+LEGEND = r"""\emph{Grey, beside each equation: its largest relative error at random
+points (normal draws, several shapes, double precision; for $\le$ and $\ge$ the largest
+violation), all of it rounding; def.\ marks a definition.}
 """
 
 
