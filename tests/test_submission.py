@@ -79,6 +79,8 @@ def test_notebook_code_fits_the_page_and_every_font(cells):
     for cell in code(cells, hidden=False):
         assert cell["source"].isascii()
         assert max(map(len, cell["source"].splitlines())) <= 79, cell["source"]
+    for cell in code(cells):  # JupyterLab shows the first line of a hidden cell
+        assert len(cell["source"].splitlines()[0]) <= 79
 
 
 def test_notebook_holds_the_outputs_of_one_clean_run(cells):
