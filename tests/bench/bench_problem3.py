@@ -41,11 +41,21 @@ def gaussian(N, d, strength, seed=0):
     return X, (rng.random(N) < p).astype(float)
 
 
+def timed(run):
+    """A function that calls run and returns the seconds it took."""
+
+    def clock():
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
+
+    return clock
+
+
 def in_turn(contenders, turns, runs=3):
     """Median ms of each contender, over turns of some runs in a row.
 
-    A run may return the seconds that count; else they are taken here.
-
+    A contender returns the seconds of its run that count.
     Each turn starts with 0.1 s that are not counted: they warm up, and the BLAS
     threads of the last contender, which spin for a while, come to rest. The
     notebook has one BLAS thread a block, scikit-learn all cores.
@@ -58,12 +68,7 @@ def in_turn(contenders, turns, runs=3):
                 while time.perf_counter() < end:
                     run()
                 for _ in range(runs):
-                    start = time.perf_counter()
-                    counted = run()
-                    taken = time.perf_counter() - start
-                    if isinstance(counted, float):
-                        taken = counted
-                    found[name].append(1e3 * taken)
+                    found[name].append(1e3 * run())
     return {name: float(np.median(ms)) for name, ms in found.items()}
 
 
@@ -107,9 +112,9 @@ def test_3_newton_beside_scikit_learn(hw2, strength):
 
         samples = GROWING if N > 1e4 else ()
         cold, warm = enough(()), enough(samples)
-        contenders = {s: partial(sklearn, s) for s in SOLVERS}
-        contenders["cold"] = partial(newton, cold)
-        contenders["warm"] = partial(newton, warm, samples)
+        contenders = {s: timed(partial(sklearn, s)) for s in SOLVERS}
+        contenders["cold"] = timed(partial(newton, cold))
+        contenders["warm"] = timed(partial(newton, warm, samples))
         ms = in_turn(contenders, 20 if N < 1e5 else 5)
         best = min(ms[s] for s in SOLVERS)
         taken = " + ".join(map(str, (*dict(samples).values(), warm)))
@@ -192,8 +197,8 @@ def test_3_overhead_of_a_step(hw2):
     ):
         us = in_turn(
             {
-                "ours": lambda f=hw2.METHODS[name]: float(hw2.fit(f, X, y)[1][STEPS]),
-                "bare": lambda f=bare: [f() for _ in range(STEPS)],
+                "ours": lambda f=hw2.METHODS[name]: hw2.fit(f, X, y)[1][STEPS],
+                "bare": timed(lambda f=bare: [f() for _ in range(STEPS)]),
             },
             30,
         )
