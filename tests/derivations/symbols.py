@@ -1,0 +1,106 @@
+r"""What the symbols of derivations.tex mean: their values at random points.
+
+A point is (sizes that sums end with, symbols, functions).
+To add a symbol, add a line to a point's symbols: its name, then `_l` if it carries a
+layer, `_n` an example below or `^i` one above, and its values by these indices, e.g.
+`r"\beta_l^i": {(l, i): value, ...}`: scalars or matrices; a vector is a column.
+"""
+
+import torch
+from torch.autograd import grad
+
+
+class Refused(Exception):
+    """The text is not in the notation, or says something impossible."""
+
+
+def refuse(cause):
+    raise Refused(cause)
+
+
+def normal(seed):
+    generator = torch.Generator().manual_seed(seed)
+    return lambda *shape: torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def diag(u):
+    """The matrix with the diagonal u; of a square matrix, its diagonal as a column."""
+    if u.ndim == 0 or u.shape[1] not in (1, u.shape[0]):
+        refuse("diag of a scalar or of a matrix that is not square")
+    return torch.diag(u[:, 0]) if u.shape[1] == 1 else torch.diag(u)[:, None]
+
+
+def network(seed, N, m, q, norms, tight=False):
+    """Problem 1, k = 3; the norms of W_1 to W_3. If tight, W_1 and W_2 are numbers
+    times I and g(a) = a, which reaches the appendix's bounds."""
+    random = normal(seed)
+    r, s, t = random(3)
+
+    def g(u):  # smooth and 1-Lipschitz
+        f = r.sigmoid() * torch.tanh(u + s) + (-r).sigmoid() * torch.sin(u + t)
+        return 1 * u if tight else f
+
+    def g_prime(u):
+        u = u.detach().requires_grad_()
+        return grad(g(u).sum(), u)[0]
+
+    W = {1: random(m, m), 2: random(m, m), 3: random(m, q)}
+    b = {1: random(m, 1), 2: random(m, 1), 3: random(q, 1)}
+    if tight:
+        W |= {1: torch.eye(m).double(), 2: torch.eye(m).double()}
+    for k, norm in enumerate(norms, 1):
+        W[k] *= norm / torch.linalg.matrix_norm(W[k], 2)
+    for parameter in *W.values(), *b.values():
+        parameter.requires_grad_()
+    a, h, y, y_hat, L = {}, {}, {}, {}, 0
+    for i in range(1, N + 1):
+        h[0, i], y[i] = random(m, 1).requires_grad_(), random(q, 1)
+        for k in 1, 2:
+            a[k, i] = W[k].T @ h[k - 1, i] + b[k]
+            h[k, i] = g(a[k, i]) + h[k - 1, i]
+        y_hat[i] = W[3].T @ h[2, i] + b[3]
+        L = L + ((y[i] - y_hat[i]) ** 2).sum() / N
+    symbols = {
+        "W_l": W, "b_l": b, "x^i": {i: h[0, i] for i in y}, "h_l^i": h, "a_l^i": a,
+        r"\hat y^i": y_hat, "y^i": y, "L": L, "N": torch.tensor(N).double(),
+        "e_l^i": {at: grad(L, h[at], retain_graph=True)[0] for at in h},
+        r"\delta_l^i": {at: grad(L, a[at], retain_graph=True)[0] for at in a},
+        "I": torch.eye(m).double(),
+    }
+    functions = {"g": g, "g'": g_prime, r"\operatorname{diag}": diag}
+    return {"N": N, "m": m, "q": q}, symbols, functions
+
+
+def regression(seed, N, d, v=1, w=1):
+    """Problem 3; z_n, p_n and y_n are entries of the columns z, p and y."""
+    random = normal(seed)
+    X, v, w = random(N, d), v * random(d, 1), w * random(d, 1)
+    y, z = torch.arange(N)[:, None].double() % 2, X @ w.requires_grad_()
+    p = torch.sigmoid(z)
+    losses = -y * torch.log(p) - (1 - y) * torch.log(1 - p)
+    L = losses.sum()
+    symbols = {
+        "X": X, "y": y, "z": z, "p": p, "w": w, "v": v, "L": L, r"\bar L": L / N,
+        "x_n": {n: X[n - 1 : n].T for n in range(1, N + 1)},
+        "L_n": dict(enumerate(losses[:, 0], 1)),
+        "S": torch.diag((p * (1 - p)).detach()[:, 0]),
+        r"\mathbf 1": torch.ones(N, 1).double(),
+        "N": torch.tensor(N).double(),
+    }
+    functions = {r"\sigma": lambda u: 1 / (1 + torch.exp(-u)), r"\log": torch.log,
+                 r"\exp": torch.exp, r"\operatorname{diag}": diag}
+    return {"N": N, "d": d}, symbols, functions
+
+
+# N, m and q differ at each point, and none is 2, the number of hidden layers.
+NETWORKS = [network(1, 6, 3, 4, (0.2, 0.5, 3)), network(2, 5, 4, 3, (0.5, 3, 2)),
+            network(3, 4, 3, 5, (3, 0.2, 0.01))]
+NETWORKS += [network(4, 4, 3, 5, norms, tight=True) for norms in [
+    (0.3, 0.4, 9), (0.4, 0.3, 0.1), (-0.3, -0.4, 9), (-0.4, -0.3, 0.1)]]
+REGRESSIONS = [regression(1, 7, 3), regression(2, 5, 4),
+               regression(3, 6, 2, v=0), regression(4, 8, 3, w=0)]
+PARTS = {  # by what stands behind `%% begin` in the text, or first in a heading
+    "problem-1": NETWORKS, "Problem 1": NETWORKS,
+    "problem-3": REGRESSIONS, "Problem 3": REGRESSIONS,
+    "appendix-a": NETWORKS, "Appendix": NETWORKS, "A.": NETWORKS,
+}

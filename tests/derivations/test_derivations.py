@@ -1,0 +1,130 @@
+"""The derivations: each displayed equation, read from the text, against autograd."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from reader import Refused, read, read_file
+
+HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
+TEX = (ROOT / "derivations.tex").read_text("utf8")
+BY = r"\frac{\partial L}{\partial %s} ="
+RESULTS = {  # what the assignment asks for: the left side, literally
+    "R1": BY % "W_3", "R2": BY % "b_3",
+    "R3": r"e_{\ell-1}^{(i)} = e_\ell^{(i)} + W_\ell \delta_\ell^{(i)}",
+    "R4": BY % "W_2", "R5": BY % "b_2", "R6": BY % "W_1", "R7": BY % "b_1",
+    "R8": BY % "w",
+    "R9": r"\frac{\partial^2 L}{\partial w_i \partial w_j} =",
+    "R10": r"\frac{\partial^2 L}{\partial w \partial w^\top} =",
+    "R11": r"\operatorname{diag}(X^\top S X) =",
+}
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return read_file(ROOT / "derivations.tex")
+
+
+def examples(name):
+    """The equations of wrong.tex or rewritten.tex, by the comments above them."""
+    text = (HERE / name).read_text("utf8")
+    for part, inner in re.findall(r"(?ms)^%% begin (\S+)\n(.*?)^%% end", text):
+        for title, body in re.findall(r"(?ms)^% ([^\n]+)\n(\\beg.*?\\end.*?)$", inner):
+            yield pytest.param(f"%% begin {part}\n{body}", id=f"{part}: {title}")
+
+
+def confirmed(text):
+    try:
+        return all(row.ok for row in read([("here", text)]))
+    except Refused:
+        return False
+
+
+def test_every_displayed_equation_is_read(rows):
+    shown = re.findall(r"\\begin\{(align|gather|equation)\}(.*?)\\end\{\1\}", TEX, re.S)
+    assert len(rows) == sum(len(body.split(r"\\")) for _, body in shown)
+
+
+def test_every_displayed_equation_agrees_with_automatic_differentiation(rows):
+    assert all(row.ok for row in rows)
+
+
+def is_boxed_and_as_asked(rows, tag):
+    (row,) = (row for row in rows if row.tag == tag)
+    answer = row.source.partition("=")[2]
+    assert row.source.startswith(r"\boxed{ " + RESULTS[tag])
+    assert r"\partial" not in answer
+    return answer
+
+
+@pytest.mark.parametrize("tag", ["R1", "R2"])
+def test_problem1_a_result(rows, tag):
+    is_boxed_and_as_asked(rows, tag)
+
+
+def test_problem1_b_result_is_the_residual_recursion(rows):
+    is_boxed_and_as_asked(rows, "R3")
+
+
+@pytest.mark.parametrize("tag", ["R4", "R5", "R6", "R7"])
+def test_problem1_c_result_contains_neither_e_nor_delta(rows, tag):
+    assert not re.search(r"\\delta|\be_", is_boxed_and_as_asked(rows, tag))
+
+
+@pytest.mark.parametrize("tag", ["R8", "R9", "R10", "R11"])
+def test_problem3_result(rows, tag):
+    is_boxed_and_as_asked(rows, tag)
+
+
+@pytest.mark.parametrize("text", [*examples("wrong.tex")])
+def test_control_a_wrong_equation_is_not_confirmed(text):
+    assert not confirmed(text)
+
+
+@pytest.mark.parametrize("text", [*examples("rewritten.tex")])
+def test_control_a_right_equation_written_otherwise_is_confirmed(text):
+    assert confirmed(text)
+
+
+@pytest.mark.parametrize("name", ["wrong.tex", "rewritten.tex"])
+def test_control_no_example_is_overlooked(name):
+    assert len([*examples(name)]) == (HERE / name).read_text().count(r"\begin{") >= 25
+
+
+@pytest.mark.parametrize(("text", "cause"), [
+    (r"$$ W_1, W_2 = W_1, W_2 $$", "not understood"),
+    (r"$$ L = L^{(2)} $$", "no symbol"),
+    (r"$$ W_{3,j} = W_{3,j} $$", "no entry"),
+    (r"$$ y^{(i)} = \sum_{i=1}^N y^{(i)} $$", "bound twice"),
+    (r"$$ \sum_{i=1}^m y^{(i)} = b_3 $$", "ends elsewhere"),
+    (r"$$ L \le \frac{1}{N - N} $$", "no finite number"),
+    (r"\begin{align} L &= L && = 2 L \end{align}", "not understood"),
+    (r"\begin{align*} L &= 2 L \end{align*}", "not read here"),
+    (r"\[ L = 2 L \]", "not read here"),
+    (r"\newcommand{\loss}{L}", "not read here"),
+])
+def test_control_what_is_not_in_the_notation_is_refused_with_its_line(text, cause):
+    with pytest.raises(Refused, match=f"^here:3: .*{cause}"):
+        read([("here", f"%% begin problem-1\n\n{text}\n%% end problem-1")])
+
+
+def test_every_formula_of_the_notebook_is_confirmed():
+    found = read_file(ROOT / "hw2.ipynb")
+    assert all(row.ok for row in found) and {row.tag for row in found} >= set(RESULTS)
+
+
+@pytest.mark.parametrize("heading", ["# Title", "## Problem 2", "### B. More"])
+def test_control_a_formula_elsewhere_in_the_notebook_is_refused(heading):
+    with pytest.raises(Refused, match="cell 2:1: "):
+        read([("cell 1", f"## Problem 1\n{heading}"), ("cell 2", "$$ L = L $$")])
+
+
+@pytest.mark.parametrize(("old", "new"), [("h_2^{(i)} (", "h_1^{(i)} ("), ("3", "3 +")])
+def test_control_the_command_names_the_line_of_a_mistake(tmp_path, old, new):
+    at = TEX.index(old, TEX.index(r"\partial L}{\partial W_3} ="))
+    (tmp_path / "b.tex").write_text(TEX[:at] + new + TEX[at + len(old) :])
+    command = [sys.executable, HERE / "reader.py", tmp_path / "b.tex"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and f"b.tex:{len(TEX[:at].splitlines())}" in done.stderr
