@@ -1,7 +1,6 @@
 """Problem 3: data, loss, derivatives, solvers, results and comment."""
 
 import math
-import re
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -60,7 +59,7 @@ def test_problem3_solver_steps_by_a_tenth_of_its_direction(hw2, name):
 
 
 def test_problem3_variant_is_gradient_descent_on_the_mean(hw2):
-    path = hw2.runs["gradient descent on the mean"]["path"]
+    path = hw2.runs["gradient descent, mean"]["path"]
     mean = nn.BCELoss()
     at = torch.tensor(path[7], requires_grad=True)
     p = torch.sigmoid(torch.tensor(hw2.X_train) @ at)
@@ -111,6 +110,6 @@ def test_problem3_a_fifth_method_is_one_entry(hw2, cells):
 
 def test_problem3_comment_is_brief_and_follows_the_plots(cells):
     (at,) = (i for i, c in enumerate(cells) if "### Comment" in c["source"])
-    assert len(re.findall(r"\w+", cells[at]["source"])) < 250
+    assert len(cells[at]["source"].split()) < 250
     before, after = cells[at - 1]["source"], cells[at + 1]["source"]
     assert "plt.show()" in before and "assert" in after

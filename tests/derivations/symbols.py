@@ -62,7 +62,8 @@ def network(seed, N, m, q, norms, tight=False):
         L = L + ((y[i] - y_hat[i]) ** 2).sum() / N
     symbols = {
         "W_l": W, "b_l": b, "x^i": {i: h[0, i] for i in y}, "h_l^i": h, "a_l^i": a,
-        r"\hat y^i": y_hat, "y^i": y, "L": L, "N": torch.tensor(N).double(),
+        r"\hat y^i": y_hat, "y^i": y, "d^i": {i: y_hat[i] - y[i] for i in y},
+        "L": L, "N": torch.tensor(N).double(),
         "e_l^i": {at: grad(L, h[at], retain_graph=True)[0] for at in h},
         r"\delta_l^i": {at: grad(L, a[at], retain_graph=True)[0] for at in a},
         "I": torch.eye(m).double(),
