@@ -18,11 +18,12 @@ ROOT = Path(__file__).resolve().parents[1]
 SIX = ("torch", "torchvision", "scikit-learn", "matplotlib", "numpy", "nbconvert")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Tests that run the notebook share a worker, so that it runs once."""
+    """Tests that share a slow fixture share a worker."""
     for item in items:
-        if "hw2" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group("notebook"))
+        for fixture in {"hw2", "rows", "names"} & set(item.fixturenames):
+            item.add_marker(pytest.mark.xdist_group(fixture))
 
 
 @pytest.fixture(scope="session")

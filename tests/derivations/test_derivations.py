@@ -121,10 +121,9 @@ def test_control_a_formula_elsewhere_in_the_notebook_is_refused(heading):
         read([("cell 1", f"## Problem 1\n{heading}"), ("cell 2", "$$ L = L $$")])
 
 
-@pytest.mark.parametrize(("old", "new"), [("h_2^{(i)} (", "h_1^{(i)} ("), ("3", "3 +")])
-def test_control_the_command_names_the_line_of_a_mistake(tmp_path, old, new):
-    at = TEX.index(old, TEX.index(r"\partial L}{\partial W_3} ="))
-    (tmp_path / "b.tex").write_text(TEX[:at] + new + TEX[at + len(old) :])
+def test_control_the_command_names_the_line_of_a_mistake(tmp_path):
+    at = TEX.index("h_2^{(i)} (", TEX.index(r"\partial L}{\partial W_3} ="))
+    (tmp_path / "b.tex").write_text(TEX[:at] + "h_1" + TEX[at + 3 :])
     command = [sys.executable, HERE / "reader.py", tmp_path / "b.tex"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and f"b.tex:{len(TEX[:at].splitlines())}" in done.stderr
