@@ -42,7 +42,7 @@ hw2.pdf: hw2.ipynb derivations.tex .venv/installed $(wildcard .make/*.py .make/h
 
 .PHONY: test
 test: .venv/installed tex ## test the derivations, the notebook and the PDF
-	@$(RUN) -m pytest -c .make/pytest.ini --rootdir=. -n 2 --dist=loadgroup tests
+	@$(RUN) -m pytest -c .make/pytest.ini --rootdir=. -n 3 tests
 
 .PHONY: lint
 lint: .venv/installed ## check the style of notebook, tests and settings

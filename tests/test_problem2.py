@@ -1,8 +1,16 @@
 """Problem 2: the dataset, its views, and the grid."""
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset, random_split
+
+WORKERS = {"num_workers": 2, "multiprocessing_context": "fork"}
+forks = pytest.mark.filterwarnings(  # on one core; from Python 3.12 on
+    "ignore:This DataLoader will create:UserWarning",
+    "ignore:This process .* is multi-threaded:DeprecationWarning",
+)
 
 
 @pytest.fixture
@@ -46,13 +54,14 @@ def test_problem2_views_are_in_0_to_1_and_keep_the_digit_inside(hw2):
     assert torch.cat(ink, 1).any(1).float().mean() < 0.1
 
 
+@forks
 @pytest.mark.parametrize(
     "options",
     [
         {"batch_size": 16, "shuffle": True},
         {"batch_size": 16, "drop_last": True},
         {"batch_size": None},
-        {"batch_size": 16, "num_workers": 2, "multiprocessing_context": "fork"},
+        {"batch_size": 16, **WORKERS},
         {"sampler": [3, 3, 1], "batch_size": 3},
     ],
     ids=lambda options: " ".join(options),
@@ -72,18 +81,25 @@ def test_problem2a_random_split(hw2):
     assert len(right) == 10 and len(right[0]) == 3
 
 
-def test_problem2b_grid_has_8_rows_and_original_x1_x2(hw2):
-    assert hw2.axes.shape == (8, 3)
-    titles = [ax.get_title() for ax in hw2.axes[0]]
-    assert titles == ["original", "$x^{(1)}$", "$x^{(2)}$"]
-    for row, i, view1, view2 in zip(hw2.axes, hw2.chosen, hw2.x1, hw2.x2):
+@pytest.fixture
+def grid(hw2):
+    """The axes of the grid, as the notebook draws it."""
+    plt.close("all")
+    hw2.show_grid(hw2.images[hw2.chosen], hw2.x1, hw2.x2, hw2.y8)
+    return np.reshape(plt.gcf().axes, (-1, 3))
+
+
+def test_problem2b_grid_has_8_rows_and_original_x1_x2(hw2, grid):
+    assert [ax.get_title() for ax in grid[0]] == ["original", "$x^{(1)}$", "$x^{(2)}$"]
+    assert len(grid) == len(hw2.chosen) == 8
+    for row, i, view1, view2 in zip(grid, hw2.chosen, hw2.x1, hw2.x2):
         shown = [torch.as_tensor(ax.images[0].get_array().data) for ax in row]
         for image, expected in zip(shown, (hw2.images[i] / 255, view1[0], view2[0])):
             assert torch.equal(image, expected)
 
 
-def test_problem2b_label_stands_under_each_original_and_nowhere_else(hw2):
-    for row, i in zip(hw2.axes, hw2.chosen):
+def test_problem2b_label_stands_under_each_original_and_nowhere_else(hw2, grid):
+    for row, i in zip(grid, hw2.chosen):
         labels = [ax.get_xlabel() for ax in row]
         assert labels == [f"label {hw2.labels[i]}", "", ""]
         assert row[0].xaxis.get_label_position() == "bottom"
@@ -99,6 +115,14 @@ def test_problem2_appendix_b_batched_items_are_views_of_their_images(hw2):
     both = torch.cat([data.images.flatten(1) / 255, x1.mean(0).flatten(1)])
     alike = torch.corrcoef(both)[:10, 10:]  # each image with each mean view
     assert alike.argmax(0).tolist() == [*range(10)]
+
+
+@forks
+def test_problem2_appendix_b_two_workers_draw_independent_views(hw2):
+    torch.manual_seed(0)
+    loader = DataLoader(hw2.batched, batch_size=512, **WORKERS)
+    (of_worker0, _, _), (of_worker1, _, _) = loader
+    assert abs(hw2.correlation(of_worker0, of_worker1)) < 0.05
 
 
 def test_problem2_appendix_b_statistic_sees_what_views_share(hw2):

@@ -1,34 +1,20 @@
 """What is handed in: the files, the notebook's outputs, the PDF, and make."""
 
-import ast
 import os
 import re
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import nbformat
 import numpy as np
 import pypdfium2
 import pytest
-from conftest import ROOT
-
-RUN = [sys.executable, "-m", "nbconvert", "--log-level=WARN"]
-TIMED = {"timed", "machine"}  # tags of cells whose output is not the same everywhere
+from conftest import ROOT, printed
 
 
 def squeeze(text):
     return re.sub(r"\s+", "", text)
-
-
-def printed(cell):
-    outputs = cell.get("outputs", [])
-    return "".join("".join(o["text"]) for o in outputs if "text" in o)
-
-
-def tags(cell):
-    return set(cell["metadata"].get("tags", []))
 
 
 @pytest.fixture(scope="module")
@@ -50,68 +36,6 @@ def test_submission_disclosure_of_language_models(cells, pages):
         assert "large language model wrote" in re.sub(r"\s+", " ", text)
     assert "**Name:**" in cells[0]["source"] and "**NetID:**" in cells[0]["source"]
     assert "review" in readme and "amend" in readme
-
-
-def test_notebook_three_problems_and_their_parts_in_order(cells):
-    text = "\n".join(c["source"] for c in cells if c["cell_type"] == "markdown")
-    headings = re.findall(r"^##+ (.*)", text, re.MULTILINE)
-    order = ["Problem 1", "Check of (a), (b) and (c)", "Problem 2", "(a)", "(b)",
-             "Problem 3", "Data", "Loss, gradient, Hessian", "Gradient descent",
-             "Test loss, accuracy and runtime", "Comment", "Appendix"]
-    places = [next(i for i, h in enumerate(headings) if h.startswith(o)) for o in order]
-    assert places == sorted(places)
-
-
-def test_notebook_holds_the_outputs_of_one_clean_run(cells):
-    code = [c for c in cells if c["cell_type"] == "code"]
-    assert [c["execution_count"] for c in code] == [*range(1, len(code) + 1)]
-    for cell in code:
-        streams = [o for o in cell["outputs"] if o["output_type"] == "stream"]
-        assert len(streams) <= 1 and all(o["name"] == "stdout" for o in streams)
-        kinds = {kind for o in cell["outputs"] for kind in o.get("data", {})}
-        drawn = {"image/png", "application/pdf"}
-        assert (kinds >= drawn) == ("plt.show()" in cell["source"])
-
-
-def test_notebook_committed_outputs_equal_a_fresh_run(hw2, cells):
-    """But for times, for where the digits are from, and for rounding."""
-    def stable(text):
-        return re.sub(r"\d+e-\d+", "tiny", re.sub(r"\x1b\[2K\r?", "", text))
-
-    compared = 0
-    for cell in cells:
-        if cell["cell_type"] == "code" and not tags(cell) & (TIMED | {"rounding"}):
-            assert stable(printed(cell)) == stable(hw2.printed[cell["id"]])
-            compared += bool(printed(cell))
-    assert compared > 5
-
-
-def test_notebook_imports_the_six_and_what_they_bring_at_its_top(hw2, cells):
-    brought = {"torch", "torchvision", "sklearn", "matplotlib", "numpy", "scipy",
-               "IPython"} | set(sys.stdlib_module_names)
-    found = {}
-    for cell in cells:
-        if cell["cell_type"] == "code":
-            source = re.sub(r"^%.*$", "", cell["source"], flags=re.MULTILINE)
-            for node in ast.walk(ast.parse(source)):
-                if isinstance(node, ast.Import):
-                    names = [alias.name for alias in node.names]
-                elif isinstance(node, ast.ImportFrom):
-                    names = [node.module]
-                else:
-                    continue
-                found |= {n.partition(".")[0]: node.col_offset for n in names}
-    assert {n for n, column in found.items() if column == 0} <= brought
-    assert set(found) - brought == {"mlxtend"}  # inside a function
-    assert "mlxtend" in hw2.blocked and hw2.source == "torchvision"
-
-
-def test_notebook_cells_are_short_and_shown(cells):
-    for cell in cells:
-        if cell["cell_type"] == "code":
-            lines = [line for line in cell["source"].splitlines() if line.strip()]
-            assert len(lines) <= 18 and max(map(len, lines)) <= 79
-            assert not cell["metadata"].get("jupyter")
 
 
 def test_pdf_belongs_to_the_notebook_beside_it(pages, cells):
@@ -170,7 +94,9 @@ def copy(tmp_path):
     v4 = nbformat.v4
     cells = [v4.new_markdown_cell("# Title"), v4.new_markdown_cell(
         "## Problem 1\n\n$e$", metadata={"tags": ["derivation-problem-1"]}),
-        v4.new_code_cell("print(6 * 7)")]
+        v4.new_code_cell("%config InlineBackend.figure_formats = ['pdf']\n"
+                         "import matplotlib.pyplot as plt\nprint(6 * 7)\n"
+                         "plt.plot([1, 2])\nplt.show()")]
     nbformat.write(v4.new_notebook(cells=cells), folder / "hw2.ipynb")
     return folder
 
@@ -182,13 +108,19 @@ def make(folder, *arguments, **variables):
     return done.returncode, done.stdout
 
 
-def test_make_pdf_builds_once_and_then_does_nothing(copy):
+def test_make_pdf_builds_once_then_does_nothing_and_again_the_same_bytes(copy):
     code, said = make(copy, "pdf")
-    assert code == 0 and (copy / "hw2.pdf").exists(), said
+    assert code == 0, said
     (cell,) = nbformat.read(copy / "hw2.ipynb", 4).cells[2:]
     assert printed(cell) == "42\n"
+    first = (copy / "hw2.pdf").read_bytes()
     code, said = make(copy, "pdf")
     assert code == 0 and "nbconvert" not in said
+    command = [sys.executable, "-m", "nbconvert", "--config=.make/nbconvert.py"]
+    dates = {"SOURCE_DATE_EPOCH": "946684800", "FORCE_SOURCE_DATE": "1"}
+    subprocess.run([*command, "--to=pdf", "hw2.ipynb"], cwd=copy, check=True,
+                   env=os.environ | dates, capture_output=True)
+    assert (copy / "hw2.pdf").read_bytes() == first
 
 
 @pytest.mark.parametrize("fault, said", [
@@ -207,20 +139,6 @@ def test_make_pdf_a_fault_stops_it_and_changes_nothing(copy, fault, said):
     code, output = make(copy, "pdf")
     assert code and said in output
     assert notebook.read_bytes() == before and (copy / "hw2.pdf").read_text() == "old"
-
-
-def test_make_pdf_two_builds_of_one_run_are_equal_byte_for_byte(tmp_path):
-    def build(name):
-        environment = os.environ | {"SOURCE_DATE_EPOCH": "946684800",
-                                    "FORCE_SOURCE_DATE": "1"}
-        subprocess.run([*RUN, "--config=.make/nbconvert.py", "--to=pdf",
-                        f"--output-dir={tmp_path / name}", "hw2.ipynb"],
-                       cwd=ROOT, env=environment, check=True, capture_output=True)
-        return (tmp_path / name / "hw2.pdf").read_bytes()
-
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(build, "ab")
-    assert first == second
 
 
 def test_make_names_a_python_that_is_too_old(copy, tmp_path):
