@@ -33,6 +33,19 @@ def pytest_xdist_make_scheduler(config, log):
     return ByFixture(config, log)
 
 
+def pytest_terminal_summary(terminalreporter):
+    """A mark sheet: how many tests of each problem and part have passed."""
+    sheet = {}
+    for outcome in ("passed", "failed", "error"):
+        for report in terminalreporter.stats.get(outcome, []):
+            name = report.nodeid.partition("::test_")[2]
+            part = re.match(r"problem\d(_[abc](?=_))?|[a-z]+", name)[0]
+            passed, total = sheet.get(part, (0, 0))
+            sheet[part] = passed + (outcome == "passed"), total + 1
+    for part, (passed, total) in sorted(sheet.items()):
+        terminalreporter.write_line(f"{part:12}{passed:4} of {total}")
+
+
 @pytest.fixture(scope="session")
 def cells():
     """The notebook's cells; each one's source as one string."""

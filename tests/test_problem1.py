@@ -37,7 +37,7 @@ def test_problem1_numbers_can_show_a_mistake(hw2):
     assert hw2.x.dtype == torch.float64
 
 
-def test_problem1_abc_eleven_derivatives_are_compared(hw2, cells):
+def test_problem1_all_eleven_derivatives_are_compared(hw2, cells):
     (cell,) = (c for c in cells if "results = [" in c["source"])
     shown = hw2.printed[cell["id"]].splitlines()
     assert [line.split()[0] for line in shown] == [name for name, *_ in hw2.results]

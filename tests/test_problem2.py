@@ -66,7 +66,7 @@ def test_problem2_views_are_in_0_to_1_and_keep_the_digit_inside(hw2):
     ],
     ids=lambda options: " ".join(options),
 )
-def test_problem2a_dataloader(hw2, options):
+def test_problem2_a_dataloader(hw2, options):
     part = hw2.dataset if "sampler" in options else Subset(hw2.dataset, range(40))
     batches = list(DataLoader(part, **options))
     total = 40 - 8 * ("drop_last" in options) if "sampler" not in options else 3
@@ -76,7 +76,7 @@ def test_problem2a_dataloader(hw2, options):
         assert y.dtype == torch.int64
 
 
-def test_problem2a_random_split(hw2):
+def test_problem2_a_random_split(hw2):
     left, right = random_split(hw2.dataset, [len(hw2.dataset) - 10, 10])
     assert len(right) == 10 and len(right[0]) == 3
 
@@ -89,7 +89,7 @@ def grid(hw2):
     return np.reshape(plt.gcf().axes, (-1, 3))
 
 
-def test_problem2b_grid_has_8_rows_and_original_x1_x2(hw2, grid):
+def test_problem2_b_grid_has_8_rows_and_original_x1_x2(hw2, grid):
     assert [ax.get_title() for ax in grid[0]] == ["original", "$x^{(1)}$", "$x^{(2)}$"]
     assert len(grid) == len(hw2.chosen) == 8
     for row, i, view1, view2 in zip(grid, hw2.chosen, hw2.x1, hw2.x2):
@@ -98,7 +98,7 @@ def test_problem2b_grid_has_8_rows_and_original_x1_x2(hw2, grid):
             assert torch.equal(image, expected)
 
 
-def test_problem2b_label_stands_under_each_original_and_nowhere_else(hw2, grid):
+def test_problem2_b_label_stands_under_each_original_and_nowhere_else(hw2, grid):
     for row, i in zip(grid, hw2.chosen):
         labels = [ax.get_xlabel() for ax in row]
         assert labels == [f"label {hw2.labels[i]}", "", ""]

@@ -42,12 +42,12 @@ def confirmed(text):
         return False
 
 
-def test_every_displayed_equation_is_read(rows):
+def test_derivations_every_displayed_equation_is_read(rows):
     shown = re.findall(r"\\begin\{(align|gather|equation)\}(.*?)\\end\{\1\}", TEX, re.S)
     assert len(rows) == sum(len(body.split(r"\\")) for _, body in shown)
 
 
-def test_every_displayed_equation_agrees_with_automatic_differentiation(rows):
+def test_derivations_every_displayed_equation_agrees_with_autograd(rows):
     assert all(row.ok for row in rows)
 
 
@@ -79,17 +79,17 @@ def test_problem3_result(rows, tag):
 
 
 @pytest.mark.parametrize("text", [*examples("wrong.tex")])
-def test_control_a_wrong_equation_is_not_confirmed(text):
+def test_derivations_control_a_wrong_equation_is_not_confirmed(text):
     assert not confirmed(text)
 
 
 @pytest.mark.parametrize("text", [*examples("rewritten.tex")])
-def test_control_a_right_equation_written_otherwise_is_confirmed(text):
+def test_derivations_control_a_right_equation_written_otherwise_is_confirmed(text):
     assert confirmed(text)
 
 
 @pytest.mark.parametrize("name", ["wrong.tex", "rewritten.tex"])
-def test_control_no_example_is_overlooked(name):
+def test_derivations_control_no_example_is_overlooked(name):
     assert len([*examples(name)]) == (HERE / name).read_text().count(r"\begin{") >= 25
 
 
@@ -105,23 +105,23 @@ def test_control_no_example_is_overlooked(name):
     (r"\[ L = 2 L \]", "not read here"),
     (r"\newcommand{\loss}{L}", "not read here"),
 ])
-def test_control_what_is_not_in_the_notation_is_refused_with_its_line(text, cause):
+def test_derivations_control_other_notation_is_refused_with_its_line(text, cause):
     with pytest.raises(Refused, match=f"^here:3: .*{cause}"):
         read([("here", f"%% begin problem-1\n\n{text}\n%% end problem-1")])
 
 
-def test_every_formula_of_the_notebook_is_confirmed():
+def test_derivations_every_formula_of_the_notebook_is_confirmed():
     found = read_file(ROOT / "hw2.ipynb")
     assert all(row.ok for row in found) and {row.tag for row in found} >= set(RESULTS)
 
 
 @pytest.mark.parametrize("heading", ["# Title", "## Problem 2", "### B. More"])
-def test_control_a_formula_elsewhere_in_the_notebook_is_refused(heading):
+def test_derivations_control_a_formula_elsewhere_in_the_notebook_is_refused(heading):
     with pytest.raises(Refused, match="cell 2:1: "):
         read([("cell 1", f"## Problem 1\n{heading}"), ("cell 2", "$$ L = L $$")])
 
 
-def test_control_the_command_names_the_line_of_a_mistake(tmp_path):
+def test_derivations_control_the_command_names_the_line_of_a_mistake(tmp_path):
     at = TEX.index("h_2^{(i)} (", TEX.index(r"\partial L}{\partial W_3} ="))
     (tmp_path / "b.tex").write_text(TEX[:at] + "h_1" + TEX[at + 3 :])
     command = [sys.executable, HERE / "reader.py", tmp_path / "b.tex"]
