@@ -176,7 +176,7 @@ class Reading(Interpreter):
             if name + form in self.symbols and len(own) == len(form) // 2:
                 break
         else:
-            refuse(f"{name} with such indices is no symbol here")
+            refuse(f"{name} with such indices is no symbol of symbols.py")
         value, at = self.symbols[name + form], tuple(map(self.number_of, own))
         if own:
             at = at if len(at) > 1 else at[0]
