@@ -80,7 +80,7 @@ def test_problem3_runtime_holds_no_evaluation(hw2, monkeypatch):
     for name in ("loss", "accuracy", "train_loss"):
         monkeypatch.delattr(hw2, name)
     path, seconds = hw2.fit(hw2.newton_exact, hw2.X_train, hw2.y_train, steps=3)
-    assert len(path) == len(seconds) == 4 and (np.diff(seconds) > 0).all()
+    assert len(path) == len(seconds) == 4 and (seconds[1:] > 0).all()
 
 
 def panels(names):
