@@ -77,9 +77,9 @@ def whole(files):
 
 
 def slow(files):
-    """Sends something every two seconds, and takes longer than five for a file."""
+    """Sends something every 1.5 seconds, and takes six for a file."""
     return lambda handler, name: handler.send(
-        files[name], pause=2 * ("train-images" in name))
+        files[name], pause=1.5 * ("train-images" in name))
 
 
 def breaks_off(files):
