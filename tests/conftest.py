@@ -38,7 +38,7 @@ def pytest_terminal_summary(terminalreporter):
     sheet = {}
     for outcome in ("passed", "failed", "error"):
         for report in terminalreporter.stats.get(outcome, []):
-            name = report.nodeid.partition("::test_")[2]
+            name = report.nodeid.partition("::test_")[2] or "collection"
             part = re.match(r"problem\d(_[abc](?=_))?|[a-z]+", name)[0]
             passed, total = sheet.get(part, (0, 0))
             sheet[part] = passed + (outcome == "passed"), total + 1
