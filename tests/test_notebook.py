@@ -18,7 +18,7 @@ def test_notebook_three_problems_and_their_parts_in_order(cells):
     headings = re.findall(r"^##+ (.*)", text, re.MULTILINE)
     order = ["Problem 1", "Check of (a), (b) and (c)", "Problem 2", "(a)", "(b)",
              "Problem 3", "Data", "Loss, gradient, Hessian", "Gradient descent",
-             "Test loss, accuracy (in brackets) and runtime: table",
+             "Test loss, accuracy and runtime: table",
              "Test loss, accuracy and runtime: plots", "Comment", "Appendix"]
     places = [next(i for i, h in enumerate(headings) if h.startswith(o)) for o in order]
     assert places == sorted(places)
@@ -38,7 +38,7 @@ def test_notebook_holds_the_outputs_of_one_clean_run(cells):
 
 
 def test_notebook_committed_outputs_equal_a_fresh_run(hw2, cells):
-    """But for times, for where the digits are from, and for rounding."""
+    """But for times, for what depends on the digits, and for rounding."""
     def stable(text):
         return re.sub(r"\d+e-\d+", "tiny", re.sub(r"\x1b\[2K\r?", "", text))
 

@@ -55,22 +55,12 @@ def test_problem2_views_are_in_0_to_1_and_keep_the_digit_inside(hw2):
 
 
 @forks
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"batch_size": 16, "shuffle": True},
-        {"batch_size": 16, "drop_last": True},
-        {"batch_size": None},
-        {"batch_size": 16, **WORKERS},
-        {"sampler": [3, 3, 1], "batch_size": 3},
-    ],
-    ids=lambda options: " ".join(options),
-)
+@pytest.mark.parametrize("options", [
+    {"batch_size": 16, "shuffle": True}, {"batch_size": 16, "drop_last": True},
+    {"batch_size": None}, {"batch_size": 16, **WORKERS}], ids=" ".join)
 def test_problem2_a_dataloader(hw2, options):
-    part = hw2.dataset if "sampler" in options else Subset(hw2.dataset, range(40))
-    batches = list(DataLoader(part, **options))
-    total = 40 - 8 * ("drop_last" in options) if "sampler" not in options else 3
-    assert sum(y.numel() for *_, y in batches) == total
+    batches = list(DataLoader(Subset(hw2.dataset, range(40)), **options))
+    assert sum(y.numel() for *_, y in batches) == 40 - 8 * ("drop_last" in options)
     for x1, x2, y in batches:
         assert x1.shape == x2.shape == (*y.shape, 1, 28, 28)
         assert y.dtype == torch.int64

@@ -122,12 +122,25 @@ def test_problem3_comment_has_no_number_but_the_runs(hw2, cells):
     (at,) = (i for i, c in enumerate(cells) if "### Comment" in c["source"])
     said = re.findall(r"\d+\.?\d*", cells[at]["source"].replace(",", ""))
     asserted = re.findall(r"\d+", cells[at + 1]["source"])
-    rates = [hw2.stable_rate(d, hw2.X_train) for d in hw2.METHODS.values()]
-    computed = [f"{rate:.2g}" for rate in (*rates, 2 / rates[2])]
-    sizes = map(str, (*hw2.X_train.shape, len(hw2.runs["Newton, exact"]["ms"]) - 1))
-    given = {"0", "0.1", "1", "20", "3"}  # w, rates, other splits, an exponent
-    assert hw2.as_described and {n.rstrip(".") for n in said} <= {
-        *asserted, *computed, *sizes, *given}
+    sizes = map(str, (*hw2.X_train.shape, len(hw2.exact["ms"]) - 1))
+    lengths = [f"{np.linalg.norm(run['path'][48]):.0f}"
+               for run in (hw2.exact, hw2.diagonal)]
+    given = {"0", "1", "4", "20", "2", "3"}  # w, rate, N / 4, splits, exponents
+    assert {n.rstrip(".") for n in said} - {*asserted, *sizes, *lengths, "0.1"} <= given
+
+
+def test_problem3_comment_on_the_first_steps_and_the_end_holds(hw2):
+    H = hw2.hessian_diagonal(np.zeros(31), hw2.X_train)
+    np.testing.assert_allclose(H, len(hw2.X_train) / 4)
+    np.testing.assert_allclose(hw2.diagonal["path"][1], 4 * hw2.mean["path"][1])
+    assert (np.diff(np.linalg.norm(hw2.exact["path"], axis=1)) > 0).all()
+
+
+def test_problem3_vertical_steps_of_exact_newton_come_from_bceloss(hw2):
+    signed = (1 - 2 * hw2.y_test) * (hw2.exact["path"] @ hw2.X_test.T)
+    unbounded = np.logaddexp(0, signed).sum(1)
+    rises, genuine = np.diff(hw2.exact["loss"]), np.diff(unbounded)
+    assert sum(rises > 15) > 5 and (genuine < rises / 2)[rises > 15].all()
 
 
 def test_problem3_comment_is_brief_and_follows_the_plots(cells):

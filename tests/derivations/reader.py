@@ -13,7 +13,7 @@ The notation (anything else is refused with its line, never skipped):
   reaches to the next + or - of its level. A number stands first in its product. \frac,
   not /. Powers: x^2 and x^{-1} of a scalar, A^{-1}, A^\top, a^{(i)\top}.
 - \frac{\partial A}{\partial B} has the shape of B for a scalar A and one row for each
-  entry of a column A; \partial^2 A by w_i and w_j, or by w and w^\top.
+  entry of a column A; \partial^2 A by w_i and w_j, by w_i^2, or by w and w^\top.
 
 python tests/derivations/reader.py derivations.tex hw2.ipynb
 """
@@ -49,6 +49,7 @@ bare: BARE_LOG atom -> call
        | "\\frac" "{" expr "}" "{" expr "}" -> frac
        | "\\frac" "{" _D atom "}" "{" _D atom "}" -> derivative
        | "\\frac" "{" _D "^" "2" atom "}" "{" _D atom _D atom TOP? "}" -> second
+       | "\\frac" "{" _D "^" "2" atom "}" "{" _D atom "^" "2" "}" -> twice
 ?base: atom | "(" expr ")" | "[" expr "]"
      | "\\lVert" expr "\\rVert" -> norm
      | FUNCTION "(" expr ")" -> call
@@ -67,7 +68,7 @@ TOP: /\^\s*(\\top(?![a-zA-Z])|\{\s*\\top\s*\})/
 _ABOVE: /\^\s*\{\s*\(/
 BARE_LOG.1: /\\log(?=\s+[a-zA-Z])/
 FUNCTION: /(\\(exp|log|sigma|operatorname\{diag\})|g'?)(?![a-zA-Z'])/
-NAME.-1: /\\(hat|bar|mathbf)(\s*\{\s*\w\s*\}|\s+\w)|\\[a-zA-Z]+|[a-zA-Z]/
+NAME.-1: /\\(hat|bar)(\s*\{\s*\w\s*\}|\s+\w)|\\[a-zA-Z]+|[a-zA-Z]/
 %ignore /\s+|~|\\[,;:!]|\\([bB]igg?[lr]?|left|right|notag|nonumber)(?![a-zA-Z])/
 %ignore /\\tag\{[^{}]*\}|&&\s*\\text\{([^{}]|\{([^{}]|\{[^{}]*\})*\})*\}/
 """, start="row", parser="lalr")
@@ -166,6 +167,9 @@ class Reading(Interpreter):
         if [len(row), len(column), len(tree.children)] not in ([1, 1, 3], [0, 0, 4]):
             refuse(r"a second derivative other than by two entries or by w and w^\top")
         return entry(slope(slope(entry(a, at), b), c), row + column)
+
+    def twice(self, tree):
+        return self.second(Tree("second", [*tree.children, tree.children[1]]))
 
     def symbol(self, atom):
         """(value, numbers of an entry, [(index letter, number it runs to)])"""

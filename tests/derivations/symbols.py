@@ -24,10 +24,10 @@ def normal(seed):
 
 
 def diag(u):
-    """The matrix with the diagonal u; of a square matrix, its diagonal as a column."""
-    if u.ndim == 0 or u.shape[1] not in (1, u.shape[0]):
-        refuse("diag of a scalar or of a matrix that is not square")
-    return torch.diag(u[:, 0]) if u.shape[1] == 1 else torch.diag(u)[:, None]
+    """The matrix with the diagonal u, a column."""
+    if u.ndim == 0 or u.shape[1] != 1:
+        refuse("diag of what is no column")
+    return torch.diag(u[:, 0])
 
 
 def network(seed, N, m, q, norms, tight=False):
@@ -62,7 +62,7 @@ def network(seed, N, m, q, norms, tight=False):
         L = L + ((y[i] - y_hat[i]) ** 2).sum() / N
     symbols = {
         "W_l": W, "b_l": b, "x^i": {i: h[0, i] for i in y}, "h_l^i": h, "a_l^i": a,
-        r"\hat y^i": y_hat, "y^i": y, "d^i": {i: y_hat[i] - y[i] for i in y},
+        r"\hat y^i": y_hat, "y^i": y, "u^i": {i: W[3] @ (y_hat[i] - y[i]) for i in y},
         "L": L, "N": torch.tensor(N).double(),
         "e_l^i": {at: grad(L, h[at], retain_graph=True)[0] for at in h},
         r"\delta_l^i": {at: grad(L, a[at], retain_graph=True)[0] for at in a},
@@ -85,7 +85,6 @@ def regression(seed, N, d, v=1, w=1):
         "x_n": {n: X[n - 1 : n].T for n in range(1, N + 1)},
         "L_n": dict(enumerate(losses[:, 0], 1)),
         "S": torch.diag((p * (1 - p)).detach()[:, 0]),
-        r"\mathbf 1": torch.ones(N, 1).double(),
         "N": torch.tensor(N).double(),
     }
     functions = {r"\sigma": lambda u: 1 / (1 + torch.exp(-u)), r"\log": torch.log,

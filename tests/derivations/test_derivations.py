@@ -16,7 +16,7 @@ RESULTS = {  # what the assignment asks for: the left side, literally
     "R8": BY % "w",
     "R9": r"\frac{\partial^2 L}{\partial w_i \partial w_j} =",
     "R10": r"\frac{\partial^2 L}{\partial w \partial w^\top} =",
-    "R11": r"\operatorname{diag}(X^\top S X) =",
+    "R11": r"\frac{\partial^2 L}{\partial w_i^2} =",
 }
 
 
