@@ -36,9 +36,9 @@ pdf: tex hw2.pdf ## run every cell of hw2.ipynb anew, in place, and write hw2.pd
 hw2.pdf: hw2.ipynb derivations.tex .venv/installed $(wildcard .make/*.py .make/hw2/*)
 	@rm -rf $(NEW) && mkdir -p $(NEW)
 	@echo "Running every cell of hw2.ipynb (half a minute):"
-	$(NBCONVERT) --to=notebook --execute --output-dir=$(NEW) hw2.ipynb $(KEPT)
+	@$(NBCONVERT) --to=notebook --execute --output-dir=$(NEW) hw2.ipynb $(KEPT)
 	@echo "Setting hw2.pdf:"
-	$(NBCONVERT) --to=pdf --output-dir=$(NEW) $(NEW)/hw2.ipynb $(KEPT)
+	@$(NBCONVERT) --to=pdf --output-dir=$(NEW) $(NEW)/hw2.ipynb $(KEPT)
 	@mv -f $(NEW)/hw2.ipynb $(NEW)/hw2.pdf .
 
 .PHONY: test
@@ -48,9 +48,10 @@ test: .venv/installed tex ## test the derivations, the notebook and the PDF
 .PHONY: lint
 lint: .venv/installed ## check the style of notebook, tests and settings
 	@$(RUN) -m ruff check -q --no-cache --config=.make/ruff.toml hw2.ipynb tests .make
+	@echo "style: nothing to mend"
 
 .PHONY: bench
-bench: .venv/installed ## measure the speeds that README.md quotes (2 minutes)
+bench: .venv/installed ## measure the speeds that README.md quotes (1 to 2 minutes)
 	@$(RUN) tests/bench.py
 
 .PHONY: lab

@@ -33,6 +33,7 @@ class Derivations(Preprocessor):
 c.ExecutePreprocessor.kernel_name = "python3"
 c.ExecutePreprocessor.timeout = 1800
 c.ExecutePreprocessor.record_timing = False
+c.ExecutePreprocessor.extra_arguments = ["--log-level=ERROR"]
 # A busy machine sends a cell's output in pieces; this joins them.
 c.NotebookExporter.preprocessors = [CoalesceStreamsPreprocessor]
 c.PDFExporter.preprocessors = [Derivations]

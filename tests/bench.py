@@ -8,12 +8,10 @@ from types import ModuleType
 
 import matplotlib
 import numpy as np
-import torch
 from conftest import ROOT, run
 from nbformat import read
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
-from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torchvision import transforms as v1
 
@@ -51,20 +49,13 @@ def pairs_a_second(hw2, n=2048):
             image = Image.fromarray(self.images[i].numpy())
             return self.transform(image), self.transform(image), self.labels[i]
 
-    shape = 256, 1, 28, 28
-    grid = F.affine_grid(torch.eye(2, 3).expand(256, 2, 3), shape, align_corners=False)
-    def bare():
-        for part in (images[:, None] / 255).split(256):
-            for _ in range(2):
-                F.grid_sample(part, grid, align_corners=False)
     def load(data):
         return lambda: list(DataLoader(data, batch_size=256))
 
     times = in_turn({
         "item by item": load(hw2["MNISTTwoView"](images, labels, hw2["pipeline"])),
         "v1 transforms on PIL images": load(Usual(images, labels, usual)),
-        "batched": load(hw2["BatchTwoView"](images, labels, hw2["random_views"])),
-        "two bare grid_sample calls": bare})
+        "batched": load(hw2["BatchTwoView"](images, labels, hw2["random_views"]))})
     for name, seconds in times.items():
         print(f"{name:28}{n / seconds:10,.0f} pairs a second")
 

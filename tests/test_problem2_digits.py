@@ -52,15 +52,12 @@ def mirror(monkeypatch, answer):
         def log_message(self, *_):
             pass
 
-        def send(self, data, cut=None, pause=0):
+        def send(self, data, cut=None):
             self.send_response(200)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             if self.command == "GET":
-                for part in (data[:20], data[20:40], data[40:60], data[60:cut]):
-                    done.wait(pause)
-                    self.wfile.write(part)
-                    self.wfile.flush()
+                self.wfile.write(data[:cut])
 
     done = Handler.done = threading.Event()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -74,12 +71,6 @@ def mirror(monkeypatch, answer):
 
 def whole(files):
     return lambda handler, name: handler.send(files[name])
-
-
-def slow(files):
-    """Sends something every 1.5 seconds, and takes six for a file."""
-    return lambda handler, name: handler.send(
-        files[name], pause=1.5 * ("train-images" in name))
 
 
 def breaks_off(files):
@@ -101,12 +92,6 @@ def test_problem2_digits_are_downloaded_through_torchvision(
     assert torch.equal(images, IMAGES) and torch.equal(labels, LABELS)
     assert source == "torchvision"
     assert images.dtype == torch.uint8 and labels.dtype == torch.int64
-
-
-def test_problem2_digits_of_a_slow_mirror_are_waited_for(
-        names, files, tmp_path, monkeypatch):
-    with mirror(monkeypatch, slow(files)):
-        assert names["load_digits"](tmp_path / "data")[2] == "torchvision"
 
 
 @pytest.mark.parametrize("fault", ["refuses", "breaks off", "stalls"])
