@@ -66,7 +66,7 @@ clean: ## remove what make installed and built here, but no file of the homework
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit( \
 	  "Python 3.11, 3.12 or 3.13 is needed, and $(PYTHON) is %d.%d: make PYTHON=python3.11 ..." % v)'
 	@echo "Installing requirements.txt into .venv (about 6 GB; 2 to 10 quiet minutes)"
-	@$(PYTHON) -m venv --clear .venv && $(RUN) -m pip install -q --disable-pip-version-check \
+	@rm -rf .venv && $(PYTHON) -m venv .venv && $(RUN) -m pip install -q --disable-pip-version-check \
 	  -r requirements.txt || { echo "Set-up failed, for the reason above. If" \
 	  "the network failed, run make again; if venv is missing: apt-get install python3-venv."; exit 1; }
 	@touch $@

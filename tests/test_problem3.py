@@ -120,7 +120,8 @@ def test_problem3_method_added_is_one_entry(hw2, cells):
 def test_problem3_comment_gives_the_numbers_of_the_run(hw2, cells):
     (at,) = (i for i, c in enumerate(cells) if "### Comment" in c["source"])
     assert "plot_results(runs)" in cells[at - 1]["source"]
-    gd, exact, diagonal, mean = list(hw2.runs.values())[:4]
+    four = (*THREE, "gradient descent, mean")
+    gd, exact, diagonal, mean = (hw2.runs[name] for name in four)
     low, low_exact, low_gd, low_mean = (
         f"{run['loss'].min():.0f}" for run in (diagonal, exact, gd, mean))
     last, last_exact, last_gd, last_mean = (
@@ -128,7 +129,7 @@ def test_problem3_comment_gives_the_numbers_of_the_run(hw2, cells):
     best, right = max(diagonal["accuracy"][:10]), exact["accuracy"]
     wrong, *others = (round(len(hw2.y_test) * (1 - run["accuracy"][-1]))
                       for run in (exact, diagonal, gd, mean))
-    lowest, lasts, _ = np.array(list(hw2.other.values())).argmin(0).T
+    lowest, lasts, _ = np.array([hw2.other[name] for name in four]).argmin(0).T
     for text in (
         f"lowest test loss: {low}, at step {diagonal['loss'].argmin()}.",
         f"Exact Newton reaches {low_exact}, at step {exact['loss'].argmin()}, "
@@ -143,7 +144,7 @@ def test_problem3_comment_gives_the_numbers_of_the_run(hw2, cells):
         f"with $d = {hw2.X_train.shape[1]}$ weights",
         f"On {sum(lowest == 2)} of 20 other splits diagonal Newton again",
     ):
-        assert text in cells[at]["source"].replace("\n", " ")
+        assert text in cells[at]["source"].replace("\n", " "), f"it should say: {text}"
     assert sum(lasts == 3) > 10  # on most, the mean ends with the lowest loss
 
 

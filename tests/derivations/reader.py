@@ -69,7 +69,7 @@ _ABOVE: /\^\s*\{\s*\(/
 BARE_LOG.1: /\\log(?=\s+[a-zA-Z])/
 FUNCTION: /(\\(exp|log|sigma|operatorname\{diag\})|g'?)(?![a-zA-Z'])/
 NAME.-1: /\\(hat|bar)(\s*\{\s*\w\s*\}|\s+\w)|\\[a-zA-Z]+|[a-zA-Z]/
-%ignore /\s+|~|\\[,;:!]|\\([bB]igg?[lr]?|left|right|notag|nonumber)(?![a-zA-Z])/
+%ignore /\s+|~|\\[,;:!]|\\([bB]igg?[lr]?|left|right|cdot|notag|nonumber)(?![a-zA-Z])/
 %ignore /\\tag\{[^{}]*\}|&&\s*\\text\{([^{}]|\{([^{}]|\{[^{}]*\})*\})*\}/
 """, start="row", parser="lalr")
 
@@ -235,7 +235,8 @@ TOKENS = re.compile(r"""
   | ^(?P<stop>%%\ end|\#\#?\ |\#+\ [B-Z][.])
   | \\begin\{(?P<env>equation|align|gather)\}(?P<rows>.*?)\\end\{(?P=env)\}
   | \$\$(?P<dollars>.*?)\$\$
-  | \$\$ | \\\[ | \\begin\s*\{(?!(document|center|tabular|itemize|enumerate)\})
+  | \$\$ | \\\[
+  | \\begin\s*\{(?!(document|center|tabular|itemize|enumerate)\})[^}\n]*\}?
   | \\(displaystyle|[egx]?def|let|if\w*|\w*(command|Operator)|input|include)(?!\w)
 """, re.M | re.S | re.X)
 
