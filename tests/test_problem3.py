@@ -96,8 +96,7 @@ def test_problem3_plots_of_loss_accuracy_and_runtime_hold_each_method(hw2):
     for ax, key in ((loss, "loss"), (accuracy, "accuracy"), (runtime, "ms")):
         for record, line in zip(hw2.runs.values(), ax.lines):
             assert np.array_equal(line.get_ydata(), record[key])
-    low, high = accuracy.child_axes[0].get_ylim()
-    assert low < hw2.runs[THREE[0]]["accuracy"][0] < high  # the start is shown
+    assert {f"{run['accuracy'][0]:.2f}" for run in hw2.runs.values()} == {"0.37"}
 
 
 def test_problem3_method_added_is_one_entry(hw2, cells):
@@ -129,13 +128,13 @@ def test_problem3_comment_gives_the_numbers_of_the_run(hw2, cells):
     best, right = max(diagonal["accuracy"][:10]), exact["accuracy"]
     wrong, *others = (round(len(hw2.y_test) * (1 - run["accuracy"][-1]))
                       for run in (exact, diagonal, gd, mean))
-    lowest, lasts, _ = np.array([hw2.other[name] for name in four]).argmin(0).T
+    lowest = np.array([hw2.other[name] for name in four])[:, :, 0].argmin(0)
     for text in (
         f"lowest test loss: {low}, at step {diagonal['loss'].argmin()}.",
         f"Exact Newton reaches {low_exact}, at step {exact['loss'].argmin()}, "
-        f"gradient descent {low_gd}, and on the mean {low_mean}.",
+        f"gradient descent {low_gd}, and its variant, on the mean, {low_mean}.",
         f"At step {len(exact['ms']) - 1} diagonal Newton has {last}, exact Newton "
-        f"{last_exact}, gradient descent {last_gd}, and on the mean still {last_mean}.",
+        f"{last_exact}, gradient descent {last_gd}, and the variant still {last_mean}.",
         f"accuracy rises to {best:.3f} within 10 steps; exact Newton's falls from "
         f"{max(right):.3f} to {right[-1]:.3f}, {wrong} mistakes in {len(hw2.y_test)}, "
         f"where the others end with {min(others)} or {max(others)}.",
@@ -145,7 +144,6 @@ def test_problem3_comment_gives_the_numbers_of_the_run(hw2, cells):
         f"On {sum(lowest == 2)} of 20 other splits diagonal Newton again",
     ):
         assert text in cells[at]["source"].replace("\n", " "), f"it should say: {text}"
-    assert sum(lasts == 3) > 10  # on most, the mean ends with the lowest loss
 
 
 def test_problem3_comment_on_why_holds(hw2):
