@@ -123,24 +123,28 @@ def test_problem3_comment_gives_the_numbers_of_the_run(hw2, cells):
     gd, exact, diagonal, mean = (hw2.runs[name] for name in four)
     low, low_exact, low_gd, low_mean = (
         f"{run['loss'].min():.0f}" for run in (diagonal, exact, gd, mean))
-    last, last_exact, last_gd, last_mean = (
-        f"{run['loss'][-1]:,.0f}" for run in (diagonal, exact, gd, mean))
+    last, last_exact, last_gd = (
+        f"{run['loss'][-1]:,.0f}" for run in (diagonal, exact, gd))
     best, right = max(diagonal["accuracy"][:10]), exact["accuracy"]
     wrong, *others = (round(len(hw2.y_test) * (1 - run["accuracy"][-1]))
                       for run in (exact, diagonal, gd, mean))
     lowest = np.array([hw2.other[name] for name in four])[:, :, 0].argmin(0)
+    flat, *_, steep = np.linalg.eigvalsh(hw2.hessian(np.zeros(31), hw2.X_train))
+    fast, _ = hw2.fit(hw2.newton_exact, hw2.X_train, hw2.y_train, lr=1, steps=4)
     for text in (
         f"lowest test loss: {low}, at step {diagonal['loss'].argmin()}.",
-        f"Exact Newton reaches {low_exact}, at step {exact['loss'].argmin()}, "
-        f"gradient descent {low_gd}, and its variant, on the mean, {low_mean}.",
-        f"At step {len(exact['ms']) - 1} diagonal Newton has {last}, exact Newton "
-        f"{last_exact}, gradient descent {last_gd}, and the variant still {last_mean}.",
+        f"Exact Newton reaches {low_exact}, at step {exact['loss'].argmin()}, gradient "
+        f"descent {low_gd}, and its variant, on the mean, {low_mean}, still falling.",
+        f"At step {len(exact['ms']) - 1} the variant is ahead; diagonal Newton has "
+        f"{last}, gradient descent {last_gd}, exact Newton {last_exact}.",
+        f"the eigenvalues of $H$ run from {flat:.2f} to {steep:,.0f}:",
+        f"its training loss is down to {hw2.train_loss(fast[-1]):.0f} after four steps",
         f"accuracy rises to {best:.3f} within 10 steps; exact Newton's falls from "
         f"{max(right):.3f} to {right[-1]:.3f}, {wrong} mistakes in {len(hw2.y_test)}, "
         f"where the others end with {min(others)} or {max(others)}.",
-        f"the sum of {len(hw2.y_train)} losses: the first step takes the test loss "
-        f"from {gd['loss'][0]:.0f} to {gd['loss'][1]:.0f},",
-        f"with $d = {hw2.X_train.shape[1]}$ weights",
+        f"the sum of {len(hw2.y_train)} losses 0.1 is too large: the first step "
+        f"takes the test loss from {gd['loss'][0]:.0f} to {gd['loss'][1]:.0f},",
+        f"for $d = {hw2.X_train.shape[1]}$ weights",
         f"On {sum(lowest == 2)} of 20 other splits diagonal Newton again",
     ):
         assert text in cells[at]["source"].replace("\n", " "), f"it should say: {text}"
@@ -151,6 +155,7 @@ def test_problem3_comment_on_why_holds(hw2):
     H = hw2.hessian_diagonal(np.zeros(31), hw2.X_train)
     np.testing.assert_allclose(H, len(hw2.X_train) / 4)
     assert (np.diff(np.linalg.norm(exact["path"], axis=1)) > 0).all()
+    assert hw2.runs["gradient descent, mean"]["loss"].argmin() == 300
     assert diagonal["accuracy"].max() == diagonal["accuracy"][:10].max()
     path, _ = hw2.fit(hw2.newton_diagonal, hw2.X_train, hw2.y_train, lr=1, steps=4)
     assert hw2.train_loss(path[4]) > 10 * hw2.train_loss(path[0])
