@@ -17,7 +17,7 @@ def test_notebook_three_problems_and_their_parts_in_order(cells):
     text = "\n".join(c["source"] for c in cells if c["cell_type"] == "markdown")
     headings = re.findall(r"^##+ (.*)", text, re.MULTILINE)
     order = ["Problem 1", "Check of (a), (b) and (c)", "Problem 2", "(a)", "(b)",
-             "Problem 3", "Data", "Loss, gradient, Hessian", "Gradient descent",
+             "Problem 3", "Data", "Code: loss, gradient, Hessian", "Gradient descent",
              "Test loss, accuracy and runtime: table",
              "Test loss, accuracy and runtime: plots", "Comment", "Appendix"]
     places = [next(i for i, h in enumerate(headings) if h.startswith(o)) for o in order]

@@ -134,16 +134,18 @@ def test_problem3_comment_gives_the_numbers_of_the_run(hw2, cells):
     for text in (
         f"lowest test loss: {low}, at step {diagonal['loss'].argmin()}.",
         f"Exact Newton reaches {low_exact}, at step {exact['loss'].argmin()}, gradient "
-        f"descent {low_gd}, and its variant, on the mean, {low_mean}, still falling.",
-        f"At step {len(exact['ms']) - 1} the variant is ahead; diagonal Newton has "
-        f"{last}, gradient descent {last_gd}, exact Newton {last_exact}.",
+        f"descent {low_gd}.",
+        f"At step {len(exact['ms']) - 1} diagonal Newton is still the lowest of the "
+        f"three with {last}; gradient descent has {last_gd}, "
+        f"exact Newton {last_exact}.",
+        f"The variant still falls, to {low_mean}.",
         f"the eigenvalues of $H$ run from {flat:.2f} to {steep:,.0f}:",
         f"its training loss is down to {hw2.train_loss(fast[-1]):.0f} after four steps",
         f"accuracy rises to {best:.3f} within 10 steps; exact Newton's falls from "
-        f"{max(right):.3f} to {right[-1]:.3f}, {wrong} mistakes in {len(hw2.y_test)}, "
-        f"where the others end with {min(others)} or {max(others)}.",
-        f"the sum of {len(hw2.y_train)} losses 0.1 is too large: the first step "
-        f"takes the test loss from {gd['loss'][0]:.0f} to {gd['loss'][1]:.0f},",
+        f"{max(right):.3f} to {right[-1]:.3f}, {wrong} mistakes in {len(hw2.y_test)}; "
+        f"the others end with {min(others)} or {max(others)}.",
+        f"the sum of {len(hw2.y_train)} losses the rate 0.1 is too large: the first "
+        f"step takes the test loss from {gd['loss'][0]:.0f} to {gd['loss'][1]:.0f},",
         f"for $d = {hw2.X_train.shape[1]}$ weights",
         f"On {sum(lowest == 2)} of 20 other splits diagonal Newton again",
     ):
@@ -155,7 +157,7 @@ def test_problem3_comment_on_why_holds(hw2):
     H = hw2.hessian_diagonal(np.zeros(31), hw2.X_train)
     np.testing.assert_allclose(H, len(hw2.X_train) / 4)
     assert (np.diff(np.linalg.norm(exact["path"], axis=1)) > 0).all()
-    assert hw2.runs["gradient descent, mean"]["loss"].argmin() == 300
+    assert (np.diff(hw2.runs["gradient descent, mean"]["loss"]) < 0).all()
     assert diagonal["accuracy"].max() == diagonal["accuracy"][:10].max()
     path, _ = hw2.fit(hw2.newton_diagonal, hw2.X_train, hw2.y_train, lr=1, steps=4)
     assert hw2.train_loss(path[4]) > 10 * hw2.train_loss(path[0])
