@@ -96,7 +96,6 @@ def test_problem3_plots_of_loss_accuracy_and_runtime_hold_each_method(hw2):
     for ax, key in ((loss, "loss"), (accuracy, "accuracy"), (runtime, "ms")):
         for record, line in zip(hw2.runs.values(), ax.lines):
             assert np.array_equal(line.get_ydata(), record[key])
-    assert {f"{run['accuracy'][0]:.2f}" for run in hw2.runs.values()} == {"0.37"}
 
 
 def test_problem3_method_added_is_one_entry(hw2, cells):
@@ -128,11 +127,11 @@ def test_problem3_comment_gives_the_numbers_of_the_run(hw2, cells):
     best, right = max(diagonal["accuracy"][:10]), exact["accuracy"]
     wrong, *others = (round(len(hw2.y_test) * (1 - run["accuracy"][-1]))
                       for run in (exact, diagonal, gd, mean))
-    lowest = np.array([hw2.other[name] for name in four])[:, :, 0].argmin(0)
+    wins = sum(hw2.winner == list(hw2.METHODS).index("Newton, diagonal"))
     flat, *_, steep = np.linalg.eigvalsh(hw2.hessian(np.zeros(31), hw2.X_train))
+    length, short = (np.linalg.norm(run["path"][-1]) for run in (exact, diagonal))
     fast, _ = hw2.fit(hw2.newton_exact, hw2.X_train, hw2.y_train, lr=1, steps=4)
-    for text in (
-        f"lowest test loss: {low}, at step {diagonal['loss'].argmin()}.",
+    for text in (f"lowest test loss: {low}, at step {diagonal['loss'].argmin()}.",
         f"Exact Newton reaches {low_exact}, at step {exact['loss'].argmin()}, gradient "
         f"descent {low_gd}.",
         f"At step {len(exact['ms']) - 1} diagonal Newton is still the lowest of the "
@@ -140,22 +139,24 @@ def test_problem3_comment_gives_the_numbers_of_the_run(hw2, cells):
         f"exact Newton {last_exact}.",
         f"The variant still falls, to {low_mean}.",
         f"the eigenvalues of $H$ run from {flat:.2f} to {steep:,.0f}:",
-        f"its training loss is down to {hw2.train_loss(fast[-1]):.0f} after four steps",
+        f"$\\lVert w \\rVert$ is {length:,.0f}, diagonal Newton's {short:.0f}.",
+        f"exact Newton's training loss is {hw2.train_loss(fast[4]):.0f} after four "
+        f"steps, instead of {hw2.train_loss(exact['path'][4]):.0f} at 0.1",
         f"accuracy rises to {best:.3f} within 10 steps; exact Newton's falls from "
         f"{max(right):.3f} to {right[-1]:.3f}, {wrong} mistakes in {len(hw2.y_test)}; "
         f"the others end with {min(others)} or {max(others)}.",
         f"the sum of {len(hw2.y_train)} losses the rate 0.1 is too large: the first "
-        f"step takes the test loss from {gd['loss'][0]:.0f} to {gd['loss'][1]:.0f},",
+        "step overshoots to a large $w$, which takes the test loss "
+        f"from {gd['loss'][0]:.0f} to {gd['loss'][1]:.0f},",
         f"for $d = {hw2.X_train.shape[1]}$ weights",
-        f"On {sum(lowest == 2)} of 20 other splits diagonal Newton again",
+        f"On {wins} of 20 other splits diagonal Newton again",
     ):
         assert text in cells[at]["source"].replace("\n", " "), f"it should say: {text}"
 
 
 def test_problem3_comment_on_why_holds(hw2):
     exact, diagonal = hw2.runs["Newton, exact"], hw2.runs["Newton, diagonal"]
-    H = hw2.hessian_diagonal(np.zeros(31), hw2.X_train)
-    np.testing.assert_allclose(H, len(hw2.X_train) / 4)
+    assert np.median(hw2.other[:, :, 1], axis=1).argmin() == 3
     assert (np.diff(np.linalg.norm(exact["path"], axis=1)) > 0).all()
     assert (np.diff(hw2.runs["gradient descent, mean"]["loss"]) < 0).all()
     assert diagonal["accuracy"].max() == diagonal["accuracy"][:10].max()
