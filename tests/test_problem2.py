@@ -13,17 +13,13 @@ forks = pytest.mark.filterwarnings(  # on one core; from Python 3.12 on
 )
 
 
-@pytest.fixture
-def item(hw2):
-    return hw2.dataset[3]
-
-
 def test_problem2_dataset_is_a_torch_dataset(hw2):
     assert issubclass(hw2.MNISTTwoView, Dataset)
     assert len(hw2.dataset) == len(hw2.images) == len(hw2.labels)
 
 
-def test_problem2_item_is_exactly_x1_x2_y(hw2, item):
+def test_problem2_item_is_exactly_x1_x2_y(hw2):
+    item = hw2.dataset[3]
     assert type(item) is tuple and len(item) == 3
     x1, x2, y = item
     assert x1.shape == x2.shape == (1, 28, 28) and y == hw2.labels[3]

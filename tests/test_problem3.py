@@ -125,8 +125,9 @@ def test_problem3_comment_gives_the_numbers_of_the_run(hw2, cells):
     flat, *_, steep = np.linalg.eigvalsh(hw2.hessian(np.zeros(31), hw2.X_train))
     fast, _ = hw2.fit(hw2.newton_exact, hw2.X_train, hw2.y_train, lr=1, steps=4)
     wins = sum(hw2.winner == list(hw2.METHODS).index("Newton, diagonal"))
-    assert end[0] == end[2]
-    for text in (
+    assert end[0] == end[2] and low[2] == min(low, key=float)
+    assert diagonal is min(four[:3], key=lambda run: run["loss"][-1])
+    texts = (
         f"lowest test loss: {low[2]}, at step {diagonal['loss'].argmin()}.",
         f"Exact Newton reaches {low[1]}, at step {exact['loss'].argmin()}, gradient "
         f"descent {low[0]}.",
@@ -143,8 +144,9 @@ def test_problem3_comment_gives_the_numbers_of_the_run(hw2, cells):
         f"{gd['loss'][1]:.0f},",
         f"for $d = {hw2.X_train.shape[1]}$ weights",
         f"On {wins} of 20 other splits, too, diagonal Newton",
-    ):
-        assert text in cells[at]["source"].replace("\n", " "), f"it should say: {text}"
+    )
+    wrong = [t for t in texts if t not in cells[at]["source"].replace("\n", " ")]
+    assert not wrong, f"the comment should say: {wrong}"
 
 
 def test_problem3_comment_on_why_holds(hw2):
@@ -155,13 +157,6 @@ def test_problem3_comment_on_why_holds(hw2):
     assert diagonal["accuracy"].max() == diagonal["accuracy"][:10].max()
     path, _ = hw2.fit(hw2.newton_diagonal, hw2.X_train, hw2.y_train, lr=1, steps=4)
     assert hw2.train_loss(path[4]) > 10 * hw2.train_loss(path[0])
-
-
-def test_problem3_with_autograd_one_example_stays_at_100(hw2):
-    for path, stay in ((hw2.stuck, 1), (hw2.gd, 0)):
-        p = torch.sigmoid(torch.tensor(hw2.X_train @ path[-1]))
-        losses = nn.BCELoss(reduction="none")(p, torch.tensor(hw2.y_train))
-        assert sum(losses > 99) == stay
 
 
 def test_problem3_vertical_steps_of_the_loss_come_from_bceloss(hw2):

@@ -229,7 +229,7 @@ def holds(left, relation, right, points):
     return True
 
 
-Row = namedtuple("Row", "place part tag source ok")
+Row = namedtuple("Row", "place part tag source fault")
 TOKENS = re.compile(r"""
     ^(%%\ begin|\#+)\ (?P<part>(problem-|Problem\ )[13]|appendix-a|Appendix|A[.])(?!\w)
   | ^(?P<stop>%%\ end|\#\#?\ |\#+\ [B-Z][.])
@@ -263,21 +263,27 @@ def read_display(text, part, name, line):
         source = row.strip()
         place = f"{name}:{line + row[: row.find(source)].count(chr(10))}"
         line += row.count("\n")
+        fault, last = "", None
         try:
             # The parser reads h^{(i)\top} as two exponents, the example and \top.
             tree = PARSER.parse(re.sub(r"\)\s*\\top\s*\}", r")}^\\top", source))
             sides, relations = tree.children[::2], tree.children[1::2]
             sides[0] = sides[0] or before or refuse("a row that continues nothing")
-            ok = all([holds(*step, PARTS[part])
-                      for step in zip(sides, relations, sides[1:], strict=False)])
+            last = sides[-1]
+            if not all([holds(*step, PARTS[part])
+                        for step in zip(sides, relations, sides[1:], strict=False)]):
+                fault = "not confirmed"
         except UnexpectedInput as error:
-            rest = source[error.pos_in_stream :][:20]
-            raise Refused(f"{place}: `{rest}` is not understood here") from None
+            fault = f"`{source[error.pos_in_stream :][:20]}` is not understood here"
         except (Refused, RuntimeError) as error:  # torch: shapes that do not fit
-            raise Refused(f"{place}: {error}") from None
-        before = sides[-1]
+            fault = str(error)
+        before = last
         tags = re.findall(r"\\tag\{(.*?)\}", source)
-        yield Row(place, part, " ".join(tags), source, ok)
+        yield Row(place, part, " ".join(tags), source, fault)
+
+
+def faults(rows):
+    return [f"{row.place}: {row.fault}" for row in rows if row.fault]
 
 
 def read_file(path):
@@ -304,10 +310,9 @@ def main(files):
     except Refused as error:
         sys.exit(str(error))
     for row in rows:
-        print("ok  " if row.ok else "FAIL", row.place, row.tag)
+        print("FAIL" if row.fault else "ok  ", row.place, row.tag)
     print(len(rows), "equations")
-    if wrong := [row.place for row in rows if not row.ok]:
-        sys.exit(f"not confirmed: {', '.join(wrong)}")
+    sys.exit("\n".join(faults(rows)) or 0)
 
 
 if __name__ == "__main__":
