@@ -120,28 +120,27 @@ def test_problem3_comment_gives_the_numbers_of_the_run(hw2, cells):
     assert "plot_results(runs)" in cells[at - 1]["source"]
     four = [hw2.runs[name] for name in (*THREE, "gradient descent, mean")]
     gd, exact, diagonal, mean = four
-    low, last, end = zip(*((f"{run['loss'].min():.0f}", f"{run['loss'][-1]:,.0f}",
+    low, end, acc = zip(*((f"{run['loss'].min():.0f}", f"{run['loss'][-1]:,.0f}",
                             f"{run['accuracy'][-1]:.3f}") for run in four))
     flat, *_, steep = np.linalg.eigvalsh(hw2.hessian(np.zeros(31), hw2.X_train))
     fast, _ = hw2.fit(hw2.newton_exact, hw2.X_train, hw2.y_train, lr=1, steps=4)
     wins = sum(hw2.winner == list(hw2.METHODS).index("Newton, diagonal"))
-    assert end[0] == end[2] and low[2] == min(low, key=float)
-    assert diagonal is min(four[:3], key=lambda run: run["loss"][-1])
+    assert acc[0] == acc[2] and low[2] == min(low, key=float)
+    assert mean["loss"][-1] < diagonal["loss"][-1] < gd["loss"][-1] < exact["loss"][-1]
+    assert round(gd["loss"][-1] / diagonal["loss"][-1]) == 3
     texts = (
         f"lowest test loss: {low[2]}, at step {diagonal['loss'].argmin()}.",
         f"Exact Newton reaches {low[1]}, at step {exact['loss'].argmin()}, gradient "
         f"descent {low[0]}.",
-        f"At step {len(gd['ms']) - 1} diagonal Newton is still the lowest of the three "
-        f"with {last[2]}; gradient descent has {last[0]}, exact Newton {last[1]}, "
-        f"and the variant {last[3]}.",
+        f"At step {len(gd['ms']) - 1} the variant, on the mean, has {end[3]}, "
+        f"diagonal Newton {end[2]}, gradient descent {end[0]}, exact Newton {end[1]}.",
         f"rises to {max(diagonal['accuracy'][:10]):.3f} within 10 steps and ends at "
-        f"{end[2]}, like gradient descent; exact Newton falls from "
-        f"{max(exact['accuracy']):.3f} to {end[1]}, the variant ends at {end[3]}.",
+        f"{acc[2]}, like gradient descent; exact Newton falls from "
+        f"{max(exact['accuracy']):.3f} to {acc[1]}, the variant ends at {acc[3]}.",
         f"the eigenvalues of $H$ run from {flat:.2f} to {steep:,.0f}:",
         f"exact Newton's training loss is down to {hw2.train_loss(fast[4]):.0f} after",
-        f"the sum of {len(hw2.y_train)} losses the rate 0.1 is too large: the first "
-        f"step overshoots to a large $w$, which takes the test loss to "
-        f"{gd['loss'][1]:.0f},",
+        f"the sum of {len(hw2.y_train)} losses the rate 0.1 is too large:",
+        f"large $w$, which takes the test loss to {gd['loss'][1]:.0f},",
         f"for $d = {hw2.X_train.shape[1]}$ weights",
         f"On {wins} of 20 other splits, too, diagonal Newton",
     )
@@ -150,11 +149,11 @@ def test_problem3_comment_gives_the_numbers_of_the_run(hw2, cells):
 
 
 def test_problem3_comment_on_why_holds(hw2):
-    exact, diagonal = hw2.runs["Newton, exact"], hw2.runs["Newton, diagonal"]
-    assert np.median(hw2.other[:, :, 1], axis=1).argmin() == 3
+    exact = hw2.runs["Newton, exact"]
+    lasts = dict(zip(hw2.METHODS, np.median(hw2.other[:, :, 1], axis=1)))
+    assert lasts["gradient descent, mean"] < lasts["Newton, diagonal"]
     assert (np.diff(np.linalg.norm(exact["path"], axis=1)) > 0).all()
     assert (np.diff(hw2.runs["gradient descent, mean"]["loss"]) < 0).all()
-    assert diagonal["accuracy"].max() == diagonal["accuracy"][:10].max()
     path, _ = hw2.fit(hw2.newton_diagonal, hw2.X_train, hw2.y_train, lr=1, steps=4)
     assert hw2.train_loss(path[4]) > 10 * hw2.train_loss(path[0])
 
@@ -164,4 +163,6 @@ def test_problem3_vertical_steps_of_the_loss_come_from_bceloss(hw2):
         z = hw2.runs[name]["path"][1 : last + 1] @ hw2.X_test.T
         drawn = abs(np.diff(hw2.runs[name]["loss"][1 : last + 1]))
         exactly = abs(np.diff(np.logaddexp(0, (1 - 2 * hw2.y_test) * z).sum(1)))
-        assert sum((drawn > 15) & (exactly < drawn / 2)) == number
+        found = np.flatnonzero((drawn > 15) & (exactly < drawn / 2)) + 2
+        assert len(found) == number
+    assert found.tolist() == [12, 56]  # as the text above the plots says
