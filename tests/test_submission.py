@@ -74,7 +74,7 @@ def test_pdf_pages_are_full_and_nothing_leaves_them():
             rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
             last = rows[rows < 0.92 * height].max()  # the page's number stands below
             assert last > 0.5 * height or number == len(document), number
-            assert columns.min() > 0.08 * width and columns.max() < 0.95 * width
+            assert columns.min() > 0.08 * width and columns.max() < 0.95 * width, number
 
 
 def test_pdf_no_heading_at_the_foot_of_a_page(pages, cells):
