@@ -81,8 +81,7 @@ def test_problem2_b_grid_has_8_rows_and_original_x1_x2(hw2, grid):
 
 def test_problem2_b_label_stands_under_each_original_and_nowhere_else(hw2, grid):
     for row, i in zip(grid, hw2.chosen):
-        labels = [ax.get_xlabel() for ax in row]
-        assert labels == [f"label {hw2.labels[i]}", "", ""]
+        assert [ax.get_xlabel() for ax in row] == [f"label {hw2.labels[i]}", "", ""]
         assert row[0].xaxis.get_label_position() == "bottom"
 
 
@@ -101,9 +100,8 @@ def test_problem2_appendix_b_batched_items_are_views_of_their_images(hw2):
 @forks
 def test_problem2_appendix_b_two_workers_draw_independent_views(hw2):
     torch.manual_seed(0)
-    loader = DataLoader(hw2.batched, batch_size=512, **WORKERS)
-    (of_worker0, _, _), (of_worker1, _, _) = loader
-    assert abs(hw2.average_cosine(of_worker0, of_worker1)) < 0.05
+    (first, *_), (second, *_) = DataLoader(hw2.batched, batch_size=512, **WORKERS)
+    assert abs(hw2.average_cosine(first, second)) < 0.05
 
 
 def test_problem2_appendix_b_statistic_sees_what_views_share(hw2):

@@ -12,6 +12,7 @@ from sklearn.metrics import accuracy_score
 from torch import nn
 
 THREE = ("gradient descent", "Newton, exact", "Newton, diagonal")
+FOUR = (*THREE, "gradient descent, mean")
 
 
 def test_problem3_data_30_percent_are_held_out_stratified(hw2):
@@ -86,8 +87,7 @@ def panels(names):
     """The four panels that the notebook's plot_results draws."""
     plt.close("all")
     names["plot_results"](names["runs"])
-    figure = plt.gcf()
-    return figure.axes, [text.get_text() for text in figure.legends[0].texts]
+    return plt.gcf().axes, [text.get_text() for text in plt.gcf().legends[0].texts]
 
 
 def test_problem3_plots_of_loss_accuracy_and_runtime_hold_each_method(hw2):
@@ -118,8 +118,7 @@ def test_problem3_method_added_is_one_entry(hw2, cells):
 def test_problem3_comment_gives_the_numbers_of_the_run(hw2, cells):
     (at,) = (i for i, c in enumerate(cells) if "### Comment" in c["source"])
     assert "plot_results(runs)" in cells[at - 1]["source"]
-    gd, exact, diagonal, mean = four = [
-        hw2.runs[name] for name in (*THREE, "gradient descent, mean")]
+    gd, exact, diagonal, mean = four = [hw2.runs[name] for name in FOUR]
     low, end, acc = zip(*((f"{run['loss'].min():.0f}", f"{run['loss'][-1]:,.0f}",
                             f"{run['accuracy'][-1]:.3f}") for run in four))
     flat, *_, steep = np.linalg.eigvalsh(hw2.hessian(np.zeros(31), hw2.X_train))
@@ -150,12 +149,21 @@ def test_problem3_comment_gives_the_numbers_of_the_run(hw2, cells):
 
 
 def test_problem3_comment_on_why_holds(hw2):
-    gd, exact, diagonal = (hw2.runs[name]["path"] for name in THREE)
-    assert np.linalg.norm(gd[-1]) > 2 * np.linalg.norm(diagonal[-1])
-    medians = dict(zip(hw2.METHODS, np.median(hw2.other, axis=1)))
-    more = medians["gradient descent, mean"] > medians["Newton, diagonal"]
-    assert more.tolist() == [True, False, True]  # lowest loss, last loss, accuracy
+    gd, exact, diagonal, _ = paths = [hw2.runs[name]["path"] for name in FOUR]
+    flattest = np.linalg.eigh(hw2.hessian(exact[0], hw2.X_train))[1][:, 0]
+    assert abs(flattest @ exact[1]) > 100 * abs(flattest @ diagonal[1])
     assert (np.diff(np.linalg.norm(exact, axis=1)) > 0).all()
+    assert np.linalg.norm(gd[-1]) > 2 * np.linalg.norm(diagonal[-1])
+    ends = [hw2.train_loss(path[-1]).item() for path in paths]
+    assert ends[1] < 1e-6 * min(ends[0], *ends[2:])  # the training loss lowest by far
+    assert (np.diff([hw2.train_loss(w) for w in gd]) > 0).sum() > 50  # oscillates
+    assert (np.diff(hw2.runs[FOUR[3]]["loss"]) < 0).all()  # steady
+    assert np.triu(np.corrcoef(hw2.X_train[:, 1:].T), 1).max() > 0.99
+    path, _ = hw2.fit(hw2.newton_diagonal, hw2.X_train, hw2.y_train, lr=1, steps=4)
+    assert hw2.train_loss(path[4]) > 10 * hw2.train_loss(path[0])  # diverges
+    medians = dict(zip(hw2.METHODS, np.median(hw2.other, axis=1)))
+    more = medians[FOUR[3]] > medians["Newton, diagonal"]
+    assert more.tolist() == [True, False, True]  # lowest loss, last loss, accuracy
 
 
 def test_problem3_vertical_steps_of_the_loss_come_from_bceloss(hw2):

@@ -10,7 +10,7 @@ import nbformat
 import numpy as np
 import pypdfium2
 import pytest
-from conftest import ROOT, printed
+from conftest import ROOT, SIX, printed
 
 
 def squeeze(text):
@@ -169,7 +169,5 @@ def test_requirements_are_pinned_and_explained():
     lines = (ROOT / "requirements.txt").read_text("utf8").splitlines()
     for line in lines:
         if line and not line.startswith("#"):
-            name = re.match(r"[\w-]+==[\d.]+(  # .+)?$", line)
-            six = ("torch", "torchvision", "scikit-learn", "matplotlib", "numpy",
-                   "nbconvert", "pytest")
-            assert name and (name[1] or line.partition("==")[0] in six), line
+            pin = re.match(r"[\w-]+==[\d.]+(  # .+)?$", line)
+            assert pin and (pin[1] or line.partition("==")[0] in {*SIX, "pytest"}), line
