@@ -2,18 +2,22 @@ r"""Reads the displayed equations of derivations.tex and of the notebook, evalua
 sides at random points in float64 and compares them; derivatives come from autograd.
 
 The notation (anything else is refused with its line, never skipped):
-- equation, align, gather, $$...$$, in the text's parts or under the notebook's headings
-  Problem 1, Problem 3, A. `A = B \le C` is a chain, `&= B` continues the row before,
-  `:=` is read as `=`. Layout: \boxed \tag \notag \Bigl \, and `&& \text{reason}`.
+- equation, align, gather, with or without *, \[...\], $$...$$, in the text's parts or
+  under the notebook's headings (PARTS in symbols.py). `A = B < C` is a chain, `&= B`
+  continues the row before, `:=` is read as `=`. Layout, \boxed, \label are passed over.
 - The symbols and functions of symbols.py, where one line adds a symbol: `p (1 - p)` is
   a product, `g(a)` is g at a. A symbol carries all its indices: h_{\ell-1}^{(i)}, W_3.
 - More subscripts give an entry: W_{\ell,rj}, h_{2,r}^{(i)}, x_{ni}. A letter runs over
-  all that its place allows (\ell over 1, 2); a sum, \sum_{i=1}^N, has to do so too.
+  all that its place allows (\ell over 1, 2); a sum, \sum_{i=1}^N or \sum_i, does too.
 - Scalars, columns and matrices; nothing broadcasts. A B \odot C = (A B) \odot C; a sum
   reaches to the next + or - of its level. A number stands first in its product. \frac,
-  not /. Powers: x^2 and x^{-1} of a scalar, A^{-1}, A^\top, a^{(i)\top}.
+  not /. Powers: x^2 and x^{-1} of a scalar, A^{-1}, A^\top or A^T, a^{(i)\top}.
 - \frac{\partial A}{\partial B} has the shape of B for a scalar A and one row for each
   entry of a column A; \partial^2 A by w_i and w_j, by w_i^2, or by w and w^\top.
+
+NOT read: inline formulas; words, so conditions and the reasons behind \quad or &&; tags;
+whether a step follows from the one before. What has no finite value is refused. An
+inequality is no more than tried, at extreme points too.
 
 python tests/derivations/reader.py derivations.tex hw2.ipynb
 """
@@ -32,46 +36,39 @@ from lark.visitors import Interpreter
 from symbols import PARTS, Refused, refuse
 
 TOLERANCE = 1e-12  # relative to the larger side's largest entry
-PARSER = Lark(r"""
-?row: chain _END? | "\\boxed" "{" chain _END? "}" _END?
-chain: [expr] (REL expr)+
-?expr: term | "-" term -> negative | expr "+" term -> plus | expr "-" term -> minus
-?term: product | sum | bare
-     | product "\\odot" term -> hadamard
-     | product (sum | bare) -> product
-product: number | number? factor+
-number: NUMBER
-sum: "\\sum" "_" "{" LETTER "=" "1" "}" "^" (NAME | "{" NAME "}") term
-bare: BARE_LOG atom -> call
-?factor: base
-       | base TOP -> transpose
-       | base "^" (/\d/ | "{" /-?\d+/ "}") -> power
-       | "\\frac" "{" expr "}" "{" expr "}" -> frac
-       | "\\frac" "{" _D atom "}" "{" _D atom "}" -> derivative
-       | "\\frac" "{" _D "^" "2" atom "}" "{" _D atom _D atom TOP? "}" -> second
-       | "\\frac" "{" _D "^" "2" atom "}" "{" _D atom "^" "2" "}" -> twice
-?base: atom | "(" expr ")" | "[" expr "]"
-     | "\\lVert" expr "\\rVert" -> norm
-     | FUNCTION "(" expr ")" -> call
-atom: NAME [below] [above]
-below: "_" (unit | "{" index (","? index)* "}")
-above: _ABOVE index ")" "}"
-index: (LETTER | NUMBER) /[+-]\s*\d+/?
-?unit: (LETTER | /\d/) -> index
-
-REL: /&?\s*(:=|=|\\[lg]eq?(?![a-zA-Z]))/
-_END: /[.,]/
-_D: "\\partial"
-LETTER: /\\ell(?![a-zA-Z])|[a-z]/
-NUMBER: /\d+/
-TOP: /\^\s*(\\top(?![a-zA-Z])|\{\s*\\top\s*\})/
-_ABOVE: /\^\s*\{\s*\(/
-BARE_LOG.1: /\\log(?=\s+[a-zA-Z])/
-FUNCTION: /(\\(exp|log|sigma|operatorname\{diag\})|g'?)(?![a-zA-Z'])/
-NAME.-1: /\\(hat|bar)(\s*\{\s*\w\s*\}|\s+\w)|\\[a-zA-Z]+|[a-zA-Z]/
-%ignore /\s+|~|\\[,;:!]|\\([bB]igg?[lr]?|left|right|cdot|notag|nonumber)(?![a-zA-Z])/
-%ignore /\\tag\{[^{}]*\}|&&\s*\\text\{([^{}]|\{([^{}]|\{[^{}]*\})*\})*\}/
-""", start="row", parser="lalr")
+UNSEEN = 1e-10  # a term as small as this, relative to the other, is not compared
+PARSER = Lark.open("notation.lark", rel_to=__file__, start="row", parser="lalr")
+WORDS = r"\\text(?:rm|it)?\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"
+GAP = r"(?:&|\\q?quad(?![a-zA-Z]))"
+SPELLINGS = [  # what people write, and the grammar's spelling of it
+    (r"\\(tag|label)\*?\{[^{}]*\}|\\(short)?intertext\{[^{}]*\}|\{\s*\}", " "),
+    (r"\\(notag|nonumber|displaystyle|limits|cdot)(?![a-zA-Z])|~|\\[,;:! ]", " "),
+    (rf"\s*{GAP}(\s|{GAP})*{WORDS}\s*[.,;]?\s*$|^\s*&(?!\s*&)|\\q?quad\s*$", " "),
+    (r"\\left\s*\\(\||Vert)", r"\\lVert "), (r"\\right\s*\\(\||Vert)", r"\\rVert "),
+    (r"\\\|(.*?)\\\|", r"\\lVert \1 \\rVert "), (r"(\\rVert)\s*_\s*(2|\{2\})", r"\1 "),
+    (r"\\([bB]igg?[lrm]?|left|right)(?![a-zA-Z])", " "),
+    (r"\\[tdc]frac(?![a-zA-Z])", r"\\frac"), (r"\\frac\s*(\w)", r"\\frac{\1}"),
+    (r"(\\frac\{[^{}]*\})\s*(\w)", r"\1{\2}"), (r"\\ln(?![a-zA-Z])", r"\\log"),
+    (r"\\(operatorname|mathrm|text)\s*\{\s*diag\s*\}", r"\\operatorname{diag}"),
+    (r"\\math(rm|sf)\s*\{\s*T\s*\}|\\intercal(?![a-zA-Z])", r"\\top "),
+    (r"\bL\s*\(\s*(D\s*;\s*w|Y\s*,\s*\\hat(\s+Y|\s*\{\s*Y\s*\}))\s*\)", "L "),
+    (r"(\^\s*\{\s*\([^(){}]*\)[\s\\topT]*\})\s*(_\s*(\{[^{}]*\}|\\ell\b|\w))", r"\2\1"),
+    (r"\)\s*(\\top|T)\s*\}", r")}^\\top "),  # h^{(i)\top} gets two exponents
+]
+HINTS = [  # the first that fits the place; @ is where the reader stops
+    (r"@[/.]", r"write \frac{1}{N} for 1/N and \frac{1}{2} for 0.5"),
+    (r"e\^\{?-?@", r"write \exp(-z_n) for a power of e"),
+    (r"@\\(math|bold|bm)", "write the plain letter"),
+    (r"@\\nabla|\\partial", r"write \frac{\partial A}{\partial B} with symbols A, B"),
+    (r"\\sum.{0,12}@", r"sums are \sum_{n=1}^N and \sum_n"),
+    (r"@(,|\\(q?quad|text|in|forall|l?dots)\b)",
+     r"one equation a row, words and conditions at its end: \quad \text{...}"),
+    (r"@(\\[lr]?vert|\|)", r"a norm is \lVert x \rVert; single bars are not read"),
+    (r"@&|^@[-+]|@\\(begin|end)", "a row is A = B, & at the =, or goes on with = or <"),
+    (r"@\^|\^@", r"powers are 2, {-1}, \top, {(i)}, behind brackets"),
+    (r"@\d", "a number has at most six digits and stands first in its product"),
+    (r"@\\", "see the notation in reader.py and the symbols in symbols.py"),
+]
 
 
 def alike(a, b):
@@ -81,28 +78,36 @@ def alike(a, b):
     return a, b
 
 
+def add(a, b):
+    sizes = sorted(float(abs(x.detach()).max()) for x in alike(a, b))
+    if 0 < sizes[0] < UNSEEN * sizes[1]:
+        refuse("a term that is too small beside the other to be compared")
+    return a + b
+
+
 def multiply(a, b):
+    if a.ndim and b.ndim and a.shape[1] != b.shape[0]:
+        refuse(f"the shapes {list(a.shape)} and {list(b.shape)} have no product")
     c = a @ b if a.ndim and b.ndim else a * b
     return c.reshape(()) if c.numel() == 1 else c
 
 
 def power(a, n):
-    if a.ndim and n != "-1":
-        refuse(f"the power {n} of a matrix")
-    return torch.linalg.inv(a) if a.ndim else a ** int(n)
+    if a.ndim == 0:
+        return a ** int(n)
+    if n != "-1" or a.shape[0] != a.shape[1] or not torch.linalg.cond(a) < 1e9:
+        refuse(f"the shape {list(a.shape)} or its values allow no power {n}")
+    return torch.linalg.inv(a)
 
 
 OPERATIONS = {
-    "number": lambda digits: torch.tensor(float(digits)).double(),
-    "negative": torch.neg,
-    "plus": lambda a, b: torch.add(*alike(a, b)),
-    "minus": lambda a, b: torch.sub(*alike(a, b)),
+    "number": lambda digits: torch.tensor(float(digits)).double(), "negative": torch.neg,
+    "plus": add, "minus": lambda a, b: add(a, -b), "power": power,
     "hadamard": lambda a, b: torch.mul(*alike(a, b)),
     "product": lambda *factors: reduce(multiply, factors),
-    "frac": lambda a, b: refuse("a division by a matrix") if b.ndim else a / b,
-    "norm": lambda a: torch.linalg.matrix_norm(a, 2),
+    "frac": lambda a, b: refuse("the shape of a divisor") if b.ndim else a / b,
+    "norm": lambda a: torch.linalg.matrix_norm(a, 2) if a.ndim else abs(a),
     "transpose": lambda a, _: a.T if a.ndim else refuse("the transpose of a scalar"),
-    "power": power,
 }
 
 
@@ -120,8 +125,8 @@ def slope(a, b):
 def entry(value, at):
     """The entry at these numbers; without numbers, the whole value."""
     sizes = [size for size in value.shape if size > 1]
-    if at and (len(at) != len(sizes) or any(
-            not 0 < n <= size for n, size in zip(at, sizes, strict=True))):
+    if at and (len(at) != len(sizes)
+               or not all(0 < n <= size for n, size in zip(at, sizes))):
         refuse(f"there is no entry {at} of the shape {list(value.shape)}")
     return value.squeeze()[tuple(n - 1 for n in at)] if at else value
 
@@ -132,18 +137,25 @@ class Reading(Interpreter):
     def __init__(self, point):
         (self.sizes, self.symbols, self.functions), self.letters = point, {}
 
+    def _visit_tree(self, tree):
+        """Its value, if that is finite (NaN is not below 1e50) and no underflow."""
+        value = super()._visit_tree(tree)
+        if not (value == 0).all() and not 1e-50 < abs(value).max() < 1e50:
+            refuse("a value that is no finite number")
+        return value
+
     def __default__(self, tree):
         return OPERATIONS[tree.data](*self.visit_children(tree))
 
     def sum(self, tree):
-        letter, end, body = tree.children
+        letter, *end, body = tree.children
         if letter in self.letters:
             refuse(f"the index {letter} is bound twice, or used outside its sum")
-        if self.ends(body).get(letter) != self.sizes.get(end, 0):
+        found = self.ends(body).get(letter)
+        if found not in ([self.sizes.get(end[0], 0)] if end else self.sizes.values()):
             refuse(f"the sum over {letter} ends elsewhere than the symbols in it")
         total = 0.0
-        for number in range(1, self.sizes[end] + 1):
-            self.letters[letter] = number
+        for self.letters[letter] in range(1, found + 1):
             total = total + self.visit(body)
         del self.letters[letter]
         return total
@@ -152,6 +164,8 @@ class Reading(Interpreter):
         name, value = tree.children[0], self.visit(tree.children[1])
         if name not in self.functions:
             refuse(f"{name} is no function here")
+        if name in (r"\exp", r"\sigma") and abs(value).max() > 25:
+            refuse(f"{name} so far out is a constant to rounding")
         return self.functions[name](value)
 
     def atom(self, tree):
@@ -163,13 +177,11 @@ class Reading(Interpreter):
         return entry(slope(entry(a, at), b), row)
 
     def second(self, tree):
-        (a, at, _), (b, row, _), (c, column, _) = map(self.symbol, tree.children[:3])
-        if [len(row), len(column), len(tree.children)] not in ([1, 1, 3], [0, 0, 4]):
+        atoms, top = [*tree.children, tree.children[1]][:3], len(tree.children) > 3
+        (a, at, _), (b, row, _), (c, column, _) = map(self.symbol, atoms)
+        if [len(row), len(column), top] not in ([1, 1, False], [0, 0, True]):
             refuse(r"a second derivative other than by two entries or by w and w^\top")
         return entry(slope(slope(entry(a, at), b), c), row + column)
-
-    def twice(self, tree):
-        return self.second(Tree("second", [*tree.children, tree.children[1]]))
 
     def symbol(self, atom):
         """(value, numbers of an entry, [(index letter, number it runs to)])"""
@@ -180,7 +192,10 @@ class Reading(Interpreter):
             if name + form in self.symbols and len(own) == len(form) // 2:
                 break
         else:
-            refuse(f"{name} with such indices is no symbol of symbols.py")
+            forms = [form.replace("_l", r"_\ell").replace("^i", "^{(i)}")
+                     for form in self.symbols if re.split("[_^]", form)[0] == name]
+            refuse(f"{name} with such indices is no symbol of symbols.py"
+                   + (f"; write {' or '.join(forms)}" if forms else ""))
         value, at = self.symbols[name + form], tuple(map(self.number_of, own))
         if own:
             at = at if len(at) > 1 else at[0]
@@ -211,75 +226,97 @@ class Reading(Interpreter):
         return found
 
 
-def holds(left, relation, right, points):
+def holds(left, relation, right, part):
     """Whether it is true at all points, for all numbers of the free index letters."""
+    points, extremes = PARTS[part]
+    if "=" not in relation:
+        points = points + (extremes or refuse("inequalities are not read in this part"))
     for reading in map(Reading, points):
         ends = reading.ends(Tree("both", [left, right]))
         for numbers in product(*(range(1, end + 1) for end in ends.values())):
             reading.letters = dict(zip(ends, numbers, strict=True))
-            a, b = reading.visit(left), reading.visit(right)
-            gap, size = torch.sub(*alike(a, b)), max(abs(a).max(), abs(b).max())
-            gap = abs(gap) if "=" in relation else -gap if "g" in relation else gap
-            if a.ndim and "=" not in relation:
-                refuse("an inequality of vectors or matrices")
-            if not size.isfinite():
-                refuse("a value that is no finite number")
-            if gap.max() > TOLERANCE * size:
+            a, b = alike(reading.visit(left), reading.visit(right))
+            gap, least = a - b, TOLERANCE * max(abs(a).max(), abs(b).max())
+            if "=" not in relation and a.ndim:
+                refuse("the shapes: an inequality of vectors or matrices")
+            gap = -gap if re.search(r">|\\g", relation) else gap
+            # So written, each comparison with NaN is false.
+            if not (abs(gap).max() <= least if "=" in relation else
+                    gap <= least if "e" in relation else gap < -least):
                 return False
     return True
 
 
 Row = namedtuple("Row", "place part tag source fault")
 TOKENS = re.compile(r"""
-    ^(%%\ begin|\#+)\ (?P<part>(problem-|Problem\ )[13]|appendix-a|Appendix|A[.])(?!\w)
-  | ^(?P<stop>%%\ end|\#\#?\ |\#+\ [B-Z][.])
-  | \\begin\{(?P<env>equation|align|gather)\}(?P<rows>.*?)\\end\{(?P=env)\}
-  | \$\$(?P<dollars>.*?)\$\$
-  | \$\$ | \\\[
-  | \\begin\s*\{(?!(document|center|tabular|itemize|enumerate)\})[^}\n]*\}?
-  | \\(displaystyle|[egx]?def|let|if\w*|\w*(command|Operator)|input|include)(?!\w)
+    ^(%%\ begin|(?P<level>\#+))\ +(?P<title>\S[^\n]*) | ^(?P<stop>%%\ end)
+  | \\begin\{(?P<env>(equation|align|gather)\*?)\}(?P<rows>.*?)\\end\{(?P=env)\}
+  | \$\$(?P<dollars>.*?)\$\$ | (?<!\\)\\\[(?P<brackets>.*?)(?<!\\)\\\]
+  | \$\$ | (?<!\\)\\\[
+  | \\begin\s*\{(?!(document|center|tabular|itemize|enumerate|quote)\})[^}\n]*\}?
+  | \\([egx]?def|let|if\w*|\w*(command|Operator)|input|include)(?!\w)
 """, re.M | re.S | re.X)
+NEW_ROW = re.compile(r"\\\\\*?(?:\[\s*-?[\d.]+\s*[a-z]{2}\s*\])?")
 
 
 def read(texts):
-    """The rows of all displays in [(name, text)]; what may hide one is refused."""
-    rows, part = [], None
+    """The rows of all displays in [(name, text)]; what may hide one is a faulty row."""
+    rows, part, depth = [], None, 0
     for name, text in texts:
         for m in TOKENS.finditer(text):
-            line, shown = text.count("\n", 0, m.start()) + 1, m["rows"] or m["dollars"]
-            if m["part"] or m["stop"]:
-                part = m["part"]
-            elif shown is None or part is None:
-                refuse(f"{name}:{line}: `{m[0].splitlines()[0]}` is not read here")
-            else:
+            line = text.count("\n", 0, m.start()) + 1
+            shown = m["rows"] or m["dollars"] or m["brackets"]
+            if m["title"]:  # a deeper heading belongs to the part
+                found = [p for p in PARTS if re.match(rf"{p}(?!\w)", m["title"])]
+                if found or len(m["level"] or "") <= depth:
+                    part, depth = max(found, default=None), len(m["level"] or "")
+            elif m["stop"]:
+                part = None
+            elif shown and part:
                 rows += read_display(shown, part, name, line)
+            else:
+                fault = f"`{m[0].splitlines()[0]}` is not read here"
+                fault += "; see PARTS in symbols.py" if shown else ""
+                rows.append(Row(f"{name}:{line}", part, "", m[0], fault))
     return rows
 
 
 def read_display(text, part, name, line):
     """The rows of a display that begins at the line."""
     before = None
-    for row in re.sub(r"\\(begin|end)\{aligned\}", "", text).split(r"\\"):
-        source = row.strip()
+    text = re.sub(r"\\(begin|end)\{(aligned|gathered|split)\}(\[[tbc]\])?", "", text)
+    for row in NEW_ROW.split(text):
+        source = plain = row.strip()
         place = f"{name}:{line + row[: row.find(source)].count(chr(10))}"
         line += row.count("\n")
-        fault, last = "", None
-        try:
-            # The parser reads h^{(i)\top} as two exponents, the example and \top.
-            tree = PARSER.parse(re.sub(r"\)\s*\\top\s*\}", r")}^\\top", source))
-            sides, relations = tree.children[::2], tree.children[1::2]
-            sides[0] = sides[0] or before or refuse("a row that continues nothing")
-            last = sides[-1]
-            if not all([holds(*step, PARTS[part])
-                        for step in zip(sides, relations, sides[1:], strict=False)]):
-                fault = "not confirmed"
-        except UnexpectedInput as error:
-            fault = f"`{source[error.pos_in_stream :][:20]}` is not understood here"
-        except (Refused, RuntimeError) as error:  # torch: shapes that do not fit
-            fault = str(error)
-        before = last
-        tags = re.findall(r"\\tag\{(.*?)\}", source)
-        yield Row(place, part, " ".join(tags), source, fault)
+        for pattern, spelling in SPELLINGS:
+            plain = re.sub(pattern, spelling, plain, flags=re.S).strip()
+        if plain:
+            before, fault = judge(plain, before, part)
+            tags = re.findall(r"\\tag\{(.*?)\}", source)
+            yield Row(place, part, " ".join(tags), source, fault)
+
+
+def judge(plain, before, part):
+    """(the last side of a row, what is wrong with the row)"""
+    last = None
+    try:
+        tree = PARSER.parse(plain)
+        sides, relations = tree.children[::2], tree.children[1::2]
+        sides[0] = sides[0] or before or refuse("a row that continues nothing")
+        last = sides[-1]
+        steps = [holds(*step, part) for step in zip(sides, relations, sides[1:])]
+        false = [f"relation {n}" for n, true in enumerate(steps, 1) if not true]
+        return last, f"not confirmed: {', '.join(false)}" if false else ""
+    except UnexpectedInput as error:
+        at = error.pos_in_stream
+        if getattr(getattr(error, "token", None), "type", "") == "$END":
+            return last, f"`{plain[-20:]}` ends too early, or has no relation"
+        around = plain[:at].rstrip()[-12:] + "@" + plain[at:][:12]
+        hint = next((f"; {hint}" for at, hint in HINTS if re.search(at, around)), "")
+        return last, f"`{plain[at:][:20]}` is not understood here{hint}"
+    except Refused as error:
+        return last, str(error)
 
 
 def faults(rows):
@@ -288,27 +325,23 @@ def faults(rows):
 
 def read_file(path):
     """The rows of derivations.tex or, if the path ends so, of a notebook (.ipynb)."""
-    text = path.read_text("utf8")
+    text, notes = path.read_text("utf8"), []
     if path.suffix == ".ipynb":
-        texts = []
         for number, cell in enumerate(json.loads(text)["cells"], 1):
             place, source = f"{path.name} cell {number}", "".join(cell["source"])
             if cell["cell_type"] == "markdown":
-                texts.append((place, source))
+                notes.append((place, source))
             elif "$$" in source:
-                refuse(f"{place}: a display in a cell that is not Markdown")
-        return read(texts)
+                notes.append((place, r"\begin{display} in no Markdown cell"))
+        return read(notes)
     rows = read([(path.name, re.sub(r"(?<![\\%])%(?!% (begin|end) ).*", "", text))])
-    if empty := {"problem-1", "problem-3", "appendix-a"} - {row.part for row in rows}:
-        refuse(f"{path.name}:1: no equation in {', '.join(empty)}")
-    return rows
+    empty = {"problem-1", "problem-3"} - {row.part for row in rows}
+    return rows + [Row(f"{path.name}:1", part, "", "", f"no equation in {part}")
+                   for part in sorted(empty)]
 
 
 def main(files):
-    try:
-        rows = [row for file in files for row in read_file(Path(file))]
-    except Refused as error:
-        sys.exit(str(error))
+    rows = [row for file in files for row in read_file(Path(file))]
     for row in rows:
         print("FAIL" if row.fault else "ok  ", row.place, row.tag)
     print(len(rows), "equations")
