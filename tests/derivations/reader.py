@@ -15,9 +15,9 @@ The notation (anything else is refused with its line, never skipped):
 - \frac{\partial A}{\partial B} has the shape of B for a scalar A and one row for each
   entry of a column A; \partial^2 A by w_i and w_j, by w_i^2, or by w and w^\top.
 
-NOT read: inline formulas; words, so conditions and the reasons behind \quad or &&; tags;
+NOT read: inline formulas, words (conditions, reasons behind \quad or &&) and tags; nor
 whether a step follows from the one before. What has no finite value is refused. An
-inequality is no more than tried, at extreme points too.
+inequality is no more than tried, also at extreme points.
 
 python tests/derivations/reader.py derivations.tex hw2.ipynb
 """
@@ -36,22 +36,23 @@ from lark.visitors import Interpreter
 from symbols import PARTS, Refused, refuse
 
 TOLERANCE = 1e-12  # relative to the larger side's largest entry
+ROUNDING = 1e-13  # relative to its terms, a sum as small as this is 0
 UNSEEN = 1e-10  # a term as small as this, relative to the other, is not compared
 PARSER = Lark.open("notation.lark", rel_to=__file__, start="row", parser="lalr")
 WORDS = r"\\text(?:rm|it)?\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"
 GAP = r"(?:&|\\q?quad(?![a-zA-Z]))"
-SPELLINGS = [  # what people write, and the grammar's spelling of it
+SPELLINGS = [  # what people write, and how notation.lark spells it
     (r"\\(tag|label)\*?\{[^{}]*\}|\\(short)?intertext\{[^{}]*\}|\{\s*\}", " "),
     (r"\\(notag|nonumber|displaystyle|limits|cdot)(?![a-zA-Z])|~|\\[,;:! ]", " "),
     (rf"\s*{GAP}(\s|{GAP})*{WORDS}\s*[.,;]?\s*$|^\s*&(?!\s*&)|\\q?quad\s*$", " "),
     (r"\\left\s*\\(\||Vert)", r"\\lVert "), (r"\\right\s*\\(\||Vert)", r"\\rVert "),
     (r"\\\|(.*?)\\\|", r"\\lVert \1 \\rVert "), (r"(\\rVert)\s*_\s*(2|\{2\})", r"\1 "),
-    (r"\\([bB]igg?[lrm]?|left|right)(?![a-zA-Z])", " "),
+    (r"\\([bB]igg?[lrm]?|left|right)(?![a-zA-Z])", " "), (r"\^\s*\{(\d)\}", r"^\1 "),
     (r"\\[tdc]frac(?![a-zA-Z])", r"\\frac"), (r"\\frac\s*(\w)", r"\\frac{\1}"),
     (r"(\\frac\{[^{}]*\})\s*(\w)", r"\1{\2}"), (r"\\ln(?![a-zA-Z])", r"\\log"),
     (r"\\(operatorname|mathrm|text)\s*\{\s*diag\s*\}", r"\\operatorname{diag}"),
-    (r"\\math(rm|sf)\s*\{\s*T\s*\}|\\intercal(?![a-zA-Z])", r"\\top "),
-    (r"\bL\s*\(\s*(D\s*;\s*w|Y\s*,\s*\\hat(\s+Y|\s*\{\s*Y\s*\}))\s*\)", "L "),
+    (r"\\math(rm|sf)\s*\{T\}|\\intercal(?![a-zA-Z])", r"\\top "),
+    (r"\bL\s*\(\s*(D\s*;\s*w|Y\s*,\s*\\hat(\s+Y|\s*\{Y\}))\s*\)", "L "),
     (r"(\^\s*\{\s*\([^(){}]*\)[\s\\topT]*\})\s*(_\s*(\{[^{}]*\}|\\ell\b|\w))", r"\2\1"),
     (r"\)\s*(\\top|T)\s*\}", r")}^\\top "),  # h^{(i)\top} gets two exponents
 ]
@@ -61,13 +62,12 @@ HINTS = [  # the first that fits the place; @ is where the reader stops
     (r"@\\(math|bold|bm)", "write the plain letter"),
     (r"@\\nabla|\\partial", r"write \frac{\partial A}{\partial B} with symbols A, B"),
     (r"\\sum.{0,12}@", r"sums are \sum_{n=1}^N and \sum_n"),
-    (r"@(,|\\(q?quad|text|in|forall|l?dots)\b)",
-     r"one equation a row, words and conditions at its end: \quad \text{...}"),
+    (r"@(,|\\(q?quad|text|in|forall)\b)", r"one equation, then \quad \text{...}"),
     (r"@(\\[lr]?vert|\|)", r"a norm is \lVert x \rVert; single bars are not read"),
     (r"@&|^@[-+]|@\\(begin|end)", "a row is A = B, & at the =, or goes on with = or <"),
     (r"@\^|\^@", r"powers are 2, {-1}, \top, {(i)}, behind brackets"),
     (r"@\d", "a number has at most six digits and stands first in its product"),
-    (r"@\\", "see the notation in reader.py and the symbols in symbols.py"),
+    (r"@\\", "see notation.lark, and symbols.py for the symbols"),
 ]
 
 
@@ -79,10 +79,16 @@ def alike(a, b):
 
 
 def add(a, b):
-    sizes = sorted(float(abs(x.detach()).max()) for x in alike(a, b))
-    if 0 < sizes[0] < UNSEEN * sizes[1]:
+    small, large = sorted(float(abs(x.detach()).max()) for x in alike(a, b))
+    if 0 < small < UNSEEN * large:
         refuse("a term that is too small beside the other to be compared")
-    return a + b
+    return (a + b) * (abs(a + b).max() > ROUNDING * large)
+
+
+def divide(a, b):
+    if b.ndim or not abs(b) > ROUNDING:
+        refuse("the shape of a divisor, or a divisor that is 0")
+    return a / b
 
 
 def multiply(a, b):
@@ -94,7 +100,7 @@ def multiply(a, b):
 
 def power(a, n):
     if a.ndim == 0:
-        return a ** int(n)
+        return a ** int(n) if int(n) >= 0 else divide(1, a ** -int(n))
     if n != "-1" or a.shape[0] != a.shape[1] or not torch.linalg.cond(a) < 1e9:
         refuse(f"the shape {list(a.shape)} or its values allow no power {n}")
     return torch.linalg.inv(a)
@@ -102,10 +108,10 @@ def power(a, n):
 
 OPERATIONS = {
     "number": lambda digits: torch.tensor(float(digits)).double(), "negative": torch.neg,
-    "plus": add, "minus": lambda a, b: add(a, -b), "power": power,
+    "plus": add, "minus": lambda a, b: add(a, -b), "frac": divide,
+    "power": power,
     "hadamard": lambda a, b: torch.mul(*alike(a, b)),
     "product": lambda *factors: reduce(multiply, factors),
-    "frac": lambda a, b: refuse("the shape of a divisor") if b.ndim else a / b,
     "norm": lambda a: torch.linalg.matrix_norm(a, 2) if a.ndim else abs(a),
     "transpose": lambda a, _: a.T if a.ndim else refuse("the transpose of a scalar"),
 }
@@ -177,9 +183,10 @@ class Reading(Interpreter):
         return entry(slope(entry(a, at), b), row)
 
     def second(self, tree):
-        atoms, top = [*tree.children, tree.children[1]][:3], len(tree.children) > 3
-        (a, at, _), (b, row, _), (c, column, _) = map(self.symbol, atoms)
-        if [len(row), len(column), top] not in ([1, 1, False], [0, 0, True]):
+        three = [*tree.children, tree.children[1]][:3]
+        (a, at, _), (b, row, _), (c, column, _) = map(self.symbol, three)
+        if (len(row), len(column), len(tree.children)) not in (
+                (1, 1, 2), (1, 1, 3), (0, 0, 4)):
             refuse(r"a second derivative other than by two entries or by w and w^\top")
         return entry(slope(slope(entry(a, at), b), c), row + column)
 
@@ -252,9 +259,8 @@ TOKENS = re.compile(r"""
     ^(%%\ begin|(?P<level>\#+))\ +(?P<title>\S[^\n]*) | ^(?P<stop>%%\ end)
   | \\begin\{(?P<env>(equation|align|gather)\*?)\}(?P<rows>.*?)\\end\{(?P=env)\}
   | \$\$(?P<dollars>.*?)\$\$ | (?<!\\)\\\[(?P<brackets>.*?)(?<!\\)\\\]
-  | \$\$ | (?<!\\)\\\[
-  | \\begin\s*\{(?!(document|center|tabular|itemize|enumerate|quote)\})[^}\n]*\}?
-  | \\([egx]?def|let|if\w*|\w*(command|Operator)|input|include)(?!\w)
+  | \$\$ | (?<!\\)\\\[ | \\begin\s*\{(?!(document|center|tabular|itemize|enumerate)\})[^}\n]*\}?
+  | \\([egx]?def|let|displaystyle|if\w*|\w*(command|Operator)|input|include)(?!\w)
 """, re.M | re.S | re.X)
 NEW_ROW = re.compile(r"\\\\\*?(?:\[\s*-?[\d.]+\s*[a-z]{2}\s*\])?")
 
@@ -275,8 +281,8 @@ def read(texts):
             elif shown and part:
                 rows += read_display(shown, part, name, line)
             else:
-                fault = f"`{m[0].splitlines()[0]}` is not read here"
-                fault += "; see PARTS in symbols.py" if shown else ""
+                why = "stands in no part of symbols.py" if shown else "is not read here"
+                fault = f"`{m[0].splitlines()[0]}` {why}"
                 rows.append(Row(f"{name}:{line}", part, "", m[0], fault))
     return rows
 

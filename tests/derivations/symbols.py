@@ -11,7 +11,7 @@ from torch.autograd import grad
 
 
 class Refused(Exception):
-    """The text is not in the notation, or says something impossible."""
+    """The text is not in the notation, or says what is impossible."""
 
 
 def refuse(cause):
@@ -109,9 +109,7 @@ EXTREMES = [
     regression(8, 7, 3, z=14, y=lambda z: z < 0, rows=1e-3),
     regression(9, 9, 3, w=0, v=1e3, columns=1e-3, axis=True, y=torch.ones_like),
     regression(10, 6, 3, v=-1e3, columns=1e3, w=1e-3, axis=True, y=torch.zeros_like),
-    regression(11, 6, 3, x=1e-3, rows=1e-3, v=1e-3),
-    regression(12, 5, 2, x=1e-4, w=1e4),
-]
+    regression(11, 6, 3, x=1e-3, rows=1e-3, v=1e-3), regression(12, 5, 2, 1e-4, w=1e4)]
 PARTS = {  # what stands behind `%% begin`, or first in a heading: (points, extremes)
     "problem-1": (NETWORKS, []), "Problem 1": (NETWORKS, []),
     "problem-3": (REGRESSIONS, EXTREMES), "Problem 3": (REGRESSIONS, EXTREMES),
