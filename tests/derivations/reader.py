@@ -49,13 +49,11 @@ SPELLINGS = [  # what people write, and how notation.lark spells it
     (r"\\\|(.*?)\\\|", r"\\lVert \1 \\rVert "), (r"(\\rVert)\s*_\s*(2|\{2\})", r"\1 "),
     (r"\\([bB]igg?[lrm]?|left|right)(?![a-zA-Z])", " "), (r"\^\s*\{(\d)\}", r"^\1 "),
     (r"\\[tdc]frac(?![a-zA-Z])", r"\\frac"), (r"\\frac\s*(\w)", r"\\frac{\1}"),
-    (r"(\\frac\{[^{}]*\})\s*(\w)", r"\1{\2}"), (r"\\ln(?![a-zA-Z])", r"\\log"),
+    (r"(\\frac\{[^{}]*\})\s*(\w)", r"\1{\2}"), (r"\\mathsf\s*\{T\}", r"\\top "),
     (r"\\(operatorname|mathrm|text)\s*\{\s*diag\s*\}", r"\\operatorname{diag}"),
-    (r"\\math(rm|sf)\s*\{T\}|\\intercal(?![a-zA-Z])", r"\\top "),
     (r"\bL\s*\(\s*(D\s*;\s*w|Y\s*,\s*\\hat(\s+Y|\s*\{Y\}))\s*\)", "L "),
     (r"(\^\s*\{\s*\([^(){}]*\)[\s\\topT]*\})\s*(_\s*(\{[^{}]*\}|\\ell\b|\w))", r"\2\1"),
-    (r"\)\s*(\\top|T)\s*\}", r")}^\\top "),  # h^{(i)\top} gets two exponents
-]
+    (r"\)\s*(\\top|T)\s*\}", r")}^\\top ")]  # h^{(i)\top} gets two exponents
 HINTS = [  # the first that fits the place; @ is where the reader stops
     (r"@[/.]", r"write \frac{1}{N} for 1/N and \frac{1}{2} for 0.5"),
     (r"e\^\{?-?@", r"write \exp(-z_n) for a power of e"),
@@ -65,10 +63,8 @@ HINTS = [  # the first that fits the place; @ is where the reader stops
     (r"@(,|\\(q?quad|text|in|forall)\b)", r"one equation, then \quad \text{...}"),
     (r"@(\\[lr]?vert|\|)", r"a norm is \lVert x \rVert; single bars are not read"),
     (r"@&|^@[-+]|@\\(begin|end)", "a row is A = B, & at the =, or goes on with = or <"),
-    (r"@\^|\^@", r"powers are 2, {-1}, \top, {(i)}, behind brackets"),
-    (r"@\d", "a number has at most six digits and stands first in its product"),
-    (r"@\\", "see notation.lark, and symbols.py for the symbols"),
-]
+    (r"@\d|@\^|\^@", r"a number stands first; powers are 2, {-1}, \top, {(i)}"),
+    (r"@\\", "see notation.lark, and symbols.py for the symbols")]
 
 
 def alike(a, b):
@@ -108,8 +104,7 @@ def power(a, n):
 
 OPERATIONS = {
     "number": lambda digits: torch.tensor(float(digits)).double(), "negative": torch.neg,
-    "plus": add, "minus": lambda a, b: add(a, -b), "frac": divide,
-    "power": power,
+    "plus": add, "minus": lambda a, b: add(a, -b), "frac": divide, "power": power,
     "hadamard": lambda a, b: torch.mul(*alike(a, b)),
     "product": lambda *factors: reduce(multiply, factors),
     "norm": lambda a: torch.linalg.matrix_norm(a, 2) if a.ndim else abs(a),
@@ -183,10 +178,9 @@ class Reading(Interpreter):
         return entry(slope(entry(a, at), b), row)
 
     def second(self, tree):
-        three = [*tree.children, tree.children[1]][:3]
+        three, top = [*tree.children, tree.children[1]][:3], len(tree.children) == 4
         (a, at, _), (b, row, _), (c, column, _) = map(self.symbol, three)
-        if (len(row), len(column), len(tree.children)) not in (
-                (1, 1, 2), (1, 1, 3), (0, 0, 4)):
+        if (len(row), len(column)) != ((0, 0) if top else (1, 1)):
             refuse(r"a second derivative other than by two entries or by w and w^\top")
         return entry(slope(slope(entry(a, at), b), c), row + column)
 
@@ -256,10 +250,10 @@ def holds(left, relation, right, part):
 
 Row = namedtuple("Row", "place part tag source fault")
 TOKENS = re.compile(r"""
-    ^(%%\ begin|(?P<level>\#+))\ +(?P<title>\S[^\n]*) | ^(?P<stop>%%\ end)
+    ^(?P<level>%%\ begin|\#+)\ +(?P<title>\S[^\n]*) | ^(?P<stop>%%\ end)
   | \\begin\{(?P<env>(equation|align|gather)\*?)\}(?P<rows>.*?)\\end\{(?P=env)\}
-  | \$\$(?P<dollars>.*?)\$\$ | (?<!\\)\\\[(?P<brackets>.*?)(?<!\\)\\\]
-  | \$\$ | (?<!\\)\\\[ | \\begin\s*\{(?!(document|center|tabular|itemize|enumerate)\})[^}\n]*\}?
+  | \$\$(?P<dollars>.*?)\$\$ | (?<!\\)\\\[(?P<brackets>.*?)(?<!\\)\\\] | \$\$ | (?<!\\)\\\[
+  | \\begin\s*\{(?!(document|center|tabular|itemize|enumerate)\})[^}\n]*\}?
   | \\([egx]?def|let|displaystyle|if\w*|\w*(command|Operator)|input|include)(?!\w)
 """, re.M | re.S | re.X)
 NEW_ROW = re.compile(r"\\\\\*?(?:\[\s*-?[\d.]+\s*[a-z]{2}\s*\])?")
@@ -274,8 +268,8 @@ def read(texts):
             shown = m["rows"] or m["dollars"] or m["brackets"]
             if m["title"]:  # a deeper heading belongs to the part
                 found = [p for p in PARTS if re.match(rf"{p}(?!\w)", m["title"])]
-                if found or len(m["level"] or "") <= depth:
-                    part, depth = max(found, default=None), len(m["level"] or "")
+                if found or m["level"].count("#") <= depth:
+                    part, depth = max(found, default=None), m["level"].count("#")
             elif m["stop"]:
                 part = None
             elif shown and part:
@@ -331,15 +325,14 @@ def faults(rows):
 
 def read_file(path):
     """The rows of derivations.tex or, if the path ends so, of a notebook (.ipynb)."""
-    text, notes = path.read_text("utf8"), []
+    text, cells = path.read_text("utf8"), []
     if path.suffix == ".ipynb":
         for number, cell in enumerate(json.loads(text)["cells"], 1):
-            place, source = f"{path.name} cell {number}", "".join(cell["source"])
-            if cell["cell_type"] == "markdown":
-                notes.append((place, source))
-            elif "$$" in source:
-                notes.append((place, r"\begin{display} in no Markdown cell"))
-        return read(notes)
+            source = "".join(cell["source"])
+            if cell["cell_type"] != "markdown":
+                source = r"\begin{display in a code cell}" if "$$" in source else ""
+            cells.append((f"{path.name} cell {number}", source))
+        return read(cells)
     rows = read([(path.name, re.sub(r"(?<![\\%])%(?!% (begin|end) ).*", "", text))])
     empty = {"problem-1", "problem-3"} - {row.part for row in rows}
     return rows + [Row(f"{path.name}:1", part, "", "", f"no equation in {part}")

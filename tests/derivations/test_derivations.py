@@ -17,7 +17,7 @@ RESULTS = {  # what the assignment asks for: the left side, literally
     "R8": BY % "w", "R9": BY_TWO % r"w_i \partial w_j",
     "R10": BY_TWO % r"w \partial w^\top", "R11": BY_TWO % "w_i^2",
 }
-GIVEN = {"N", "i", "W", "x", "h", "a", "y", r"\hat", "g'", "T"}  # what a result may name
+GIVEN = {"N", "i", "W", "x", "h", "a", "y", r"\hat", "g'", "T"}  # for a result
 GIVEN_3 = {"N", "n", "i", "j", "X", "S", "x", "y", "p", "z", "w", r"\sigma", "T"}
 LAYOUT = (r"(?<=_)(\w|\\ell|\{.*?\})|\\(tag\{.*?\}|operatorname\{diag\}|[a-z]*frac|sum"
           r"|odot|top|[bB]igg?[lr]|left|right)(?![a-zA-Z])")
@@ -104,15 +104,11 @@ def test_reader_control_what_is_refused_for_its_notation_can_be_written():
 
 
 @pytest.mark.parametrize(("text", "cause"), [
-    (r"$$ y^{(i)} = \sum_{i=1}^N y^{(i)} $$", "bound twice"),
-    (r"$$ \sum_{i=1}^m y^{(i)} = b_3 $$", "ends elsewhere"),
-    (r"$$ W_{3,j} = W_{3,j} $$", "no entry"),
     (r"$$ W_1 = h_1 $$", r"h .*no symbol.*; write h_\\ell\^\{\(i\)\}"),
     (r"$$ L = 1/N $$", r"`/N` is not understood.*; write \\frac\{1\}\{N\}"),
     (r"\begin{align} L &= L && = 2 L \end{align}", "`&& = 2 L` is not understood"),
     (r"\begin{multline} L &= 2 L \end{multline}", "not read here"),
-    (r"$$ L = 2 L \tag{1}", "not read here"),
-    (r"\newcommand{\loss}{L}", "not read here"),
+    (r"$$ L = 2 L \tag{1}", "not read here"), (r"\newcommand{\loss}{L}", "not read here"),
 ])
 def test_reader_control_other_notation_is_refused_with_its_line(text, cause):
     (fault,) = faults(read([("here", f"%% begin problem-1\n\n{text}")]))
@@ -131,6 +127,5 @@ def test_reader_control_a_formula_is_read_under_its_heading_only(headings, count
 def test_reader_control_the_command_names_every_faulty_line(tmp_path):
     text = "%% begin problem-1\n$$ L = L L $$\n$$ L / 2 $$\n$$ L = L $$\n\\def\\a{}\n"
     (tmp_path / "b.tex").write_text(text)
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit, match=r"^b.tex:2: .*\nb.tex:3: .*\nb.tex:5: .*\nb.tex:1"):
         main([tmp_path / "b.tex"])
-    assert re.findall(r"(?m)^b.tex:(\d)", str(stop.value)) == ["2", "3", "5", "1"]
