@@ -4,7 +4,7 @@ sides at random points in float64 and compares them; derivatives come from autog
 The notation (anything else is refused with its line, never skipped):
 - equation, align, gather, with or without *, \[...\], $$...$$, in the text's parts or
   under the notebook's headings (PARTS in symbols.py). `A = B < C` is a chain, `&= B`
-  continues the row before, `:=` is read as `=`. Layout, \boxed, \label are passed over.
+  continues the row before, `:=` is `=`; layout, \boxed and \label are passed over.
 - The symbols and functions of symbols.py, where one line adds a symbol: `p (1 - p)` is
   a product, `g(a)` is g at a. A symbol carries all its indices: h_{\ell-1}^{(i)}, W_3.
 - More subscripts give an entry: W_{\ell,rj}, h_{2,r}^{(i)}, x_{ni}. A letter runs over
@@ -14,7 +14,6 @@ The notation (anything else is refused with its line, never skipped):
   not /. Powers: x^2 and x^{-1} of a scalar, A^{-1}, A^\top or A^T, a^{(i)\top}.
 - \frac{\partial A}{\partial B} has the shape of B for a scalar A and one row for each
   entry of a column A; \partial^2 A by w_i and w_j, by w_i^2, or by w and w^\top.
-
 NOT read: inline formulas, words (conditions, reasons behind \quad or &&) and tags; nor
 whether a step follows from the one before. What has no finite value is refused. An
 inequality is no more than tried, also at extreme points.
@@ -43,6 +42,7 @@ WORDS = r"\\text(?:rm|it)?\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"
 GAP = r"(?:&|\\q?quad(?![a-zA-Z]))"
 SPELLINGS = [  # what people write, and how notation.lark spells it
     (r"\\(tag|label)\*?\{[^{}]*\}|\\(short)?intertext\{[^{}]*\}|\{\s*\}", " "),
+    (r"\\(begin|end)\{(aligned|gathered|split)\}(\[[tbc]\])?", " "),
     (r"\\(notag|nonumber|displaystyle|limits|cdot)(?![a-zA-Z])|~|\\[,;:! ]", " "),
     (rf"\s*{GAP}(\s|{GAP})*{WORDS}\s*[.,;]?\s*$|^\s*&(?!\s*&)|\\q?quad\s*$", " "),
     (r"\\left\s*\\(\||Vert)", r"\\lVert "), (r"\\right\s*\\(\||Vert)", r"\\rVert "),
@@ -52,7 +52,7 @@ SPELLINGS = [  # what people write, and how notation.lark spells it
     (r"(\\frac\{[^{}]*\})\s*(\w)", r"\1{\2}"), (r"\\mathsf\s*\{T\}", r"\\top "),
     (r"\\(operatorname|mathrm|text)\s*\{\s*diag\s*\}", r"\\operatorname{diag}"),
     (r"\bL\s*\(\s*(D\s*;\s*w|Y\s*,\s*\\hat(\s+Y|\s*\{Y\}))\s*\)", "L "),
-    (r"(\^\s*\{\s*\([^(){}]*\)[\s\\topT]*\})\s*(_\s*(\{[^{}]*\}|\\ell\b|\w))", r"\2\1"),
+    (r"(\^\s*\{\([^(){}]*\)[\s\\topT]*\})\s*(_\s*(\{[^{}]*\}|\\ell\b|\w))", r"\2\1"),
     (r"\)\s*(\\top|T)\s*\}", r")}^\\top ")]  # h^{(i)\top} gets two exponents
 HINTS = [  # the first that fits the place; @ is where the reader stops
     (r"@[/.]", r"write \frac{1}{N} for 1/N and \frac{1}{2} for 0.5"),
@@ -117,7 +117,7 @@ def slope(a, b):
     if not (a.requires_grad and b.requires_grad and b.ndim):
         refuse("a derivative of or by what is no variable of the computation")
     if a.ndim and a.shape[1] + b.shape[1] > 2:
-        refuse("the derivative of a matrix, or of a column by a matrix")
+        refuse("the shape of what is differentiated, or by what")
     rows = [torch.autograd.grad(x, b, create_graph=True, materialize_grads=True)[0]
             for x in a.reshape(-1)]
     return torch.cat([row.T for row in rows]) if a.ndim else rows[0]
@@ -155,19 +155,16 @@ class Reading(Interpreter):
         found = self.ends(body).get(letter)
         if found not in ([self.sizes.get(end[0], 0)] if end else self.sizes.values()):
             refuse(f"the sum over {letter} ends elsewhere than the symbols in it")
-        total = 0.0
-        for self.letters[letter] in range(1, found + 1):
-            total = total + self.visit(body)
+        terms = [self.visit(body) for self.letters[letter] in range(1, found + 1)]
         del self.letters[letter]
-        return total
+        return reduce(torch.add, terms)
 
     def call(self, tree):
         name, value = tree.children[0], self.visit(tree.children[1])
-        if name not in self.functions:
-            refuse(f"{name} is no function here")
+        function = self.functions.get(name) or refuse(f"{name} is no function here")
         if name in (r"\exp", r"\sigma") and abs(value).max() > 25:
             refuse(f"{name} so far out is a constant to rounding")
-        return self.functions[name](value)
+        return function(value)
 
     def atom(self, tree):
         value, at, _ = self.symbol(tree)
@@ -193,10 +190,8 @@ class Reading(Interpreter):
             if name + form in self.symbols and len(own) == len(form) // 2:
                 break
         else:
-            forms = [form.replace("_l", r"_\ell").replace("^i", "^{(i)}")
-                     for form in self.symbols if re.split("[_^]", form)[0] == name]
-            refuse(f"{name} with such indices is no symbol of symbols.py"
-                   + (f"; write {' or '.join(forms)}" if forms else ""))
+            forms = [s for s in self.symbols if re.split("[_^]", s)[0] == name]
+            refuse(f"{name} so indexed is no symbol; symbols.py has {forms or 'none'}")
         value, at = self.symbols[name + form], tuple(map(self.number_of, own))
         if own:
             at = at if len(at) > 1 else at[0]
@@ -252,7 +247,7 @@ Row = namedtuple("Row", "place part tag source fault")
 TOKENS = re.compile(r"""
     ^(?P<level>%%\ begin|\#+)\ +(?P<title>\S[^\n]*) | ^(?P<stop>%%\ end)
   | \\begin\{(?P<env>(equation|align|gather)\*?)\}(?P<rows>.*?)\\end\{(?P=env)\}
-  | \$\$(?P<dollars>.*?)\$\$ | (?<!\\)\\\[(?P<brackets>.*?)(?<!\\)\\\] | \$\$ | (?<!\\)\\\[
+  | \$\$(?P<dollars>.*?)\$\$ | (?<!\\)\\\[(?P<brackets>.*?)\\\] | \$\$ | (?<!\\)\\\[
   | \\begin\s*\{(?!(document|center|tabular|itemize|enumerate)\})[^}\n]*\}?
   | \\([egx]?def|let|displaystyle|if\w*|\w*(command|Operator)|input|include)(?!\w)
 """, re.M | re.S | re.X)
@@ -284,7 +279,6 @@ def read(texts):
 def read_display(text, part, name, line):
     """The rows of a display that begins at the line."""
     before = None
-    text = re.sub(r"\\(begin|end)\{(aligned|gathered|split)\}(\[[tbc]\])?", "", text)
     for row in NEW_ROW.split(text):
         source = plain = row.strip()
         place = f"{name}:{line + row[: row.find(source)].count(chr(10))}"

@@ -24,10 +24,8 @@ def normal(seed):
 
 
 def diag(u):
-    """The matrix with the diagonal u, a column."""
-    if u.ndim == 0 or u.shape[1] != 1:
-        refuse("the shapes do not fit: diag of what is no column")
-    return torch.diag(u[:, 0])
+    """The matrix with the diagonal u."""
+    return torch.diag(u[:, 0]) if u.numel() == len(u) else refuse("the shape in diag")
 
 
 def network(seed, N, m, q):
@@ -37,10 +35,6 @@ def network(seed, N, m, q):
 
     def g(u):  # smooth and 1-Lipschitz, neither odd nor monotonic
         return r.sigmoid() * torch.tanh(u + s) + (-r).sigmoid() * torch.sin(u + t)
-
-    def g_prime(u):
-        u = u.detach().requires_grad_()
-        return grad(g(u).sum(), u)[0]
 
     W = {1: random(m, m), 2: random(m, m), 3: random(m, q)}
     b = {1: random(m, 1), 2: random(m, 1), 3: random(q, 1)}
@@ -61,7 +55,9 @@ def network(seed, N, m, q):
         r"\delta_l^i": {at: grad(L, a[at], retain_graph=True)[0] for at in a},
         "I": torch.eye(m).double(),
     }
-    functions = {"g": g, "g'": g_prime, r"\operatorname{diag}": diag}
+    functions = {
+        "g": g, "g'": lambda u: grad(g(u := u.detach().requires_grad_()).sum(), u)[0],
+        r"\operatorname{diag}": diag}
     return {"N": N, "m": m, "q": q}, symbols, functions
 
 
