@@ -1,19 +1,12 @@
 r"""Reads the displayed equations of derivations.tex and of the notebook, evaluates both
 sides at random points in float64 and compares them; derivatives come from autograd.
 
-The notation (anything else is refused with its line, never skipped):
-- equation, align, gather, with or without *, \[...\], $$...$$, in the text's parts or
-  under the notebook's headings (PARTS in symbols.py). `A = B < C` is a chain, `&= B`
-  continues the row before, `:=` is `=`; layout, \boxed and \label are passed over.
-- The symbols and functions of symbols.py, where one line adds a symbol: `p (1 - p)` is
-  a product, `g(a)` is g at a. A symbol carries all its indices: h_{\ell-1}^{(i)}, W_3.
-- More subscripts give an entry: W_{\ell,rj}, h_{2,r}^{(i)}, x_{ni}. A letter runs over
-  all that its place allows (\ell over 1, 2); a sum, \sum_{i=1}^N or \sum_i, does too.
-- Scalars, columns and matrices; nothing broadcasts. A B \odot C = (A B) \odot C; a sum
-  reaches to the next + or - of its level. A number stands first in its product. \frac,
-  not /. Powers: x^2 and x^{-1} of a scalar, A^{-1}, A^\top or A^T, a^{(i)\top}.
-- \frac{\partial A}{\partial B} has the shape of B for a scalar A and one row for each
-  entry of a column A; \partial^2 A by w_i and w_j, by w_i^2, or by w and w^\top.
+notation.lark gives the notation in words and as a grammar; anything else is refused with
+its line, never skipped. In short: align, gather, equation, \[...\], $$...$$ in the parts
+that symbols.py names; chains A = B < C, continued by `&= D`; scalars, columns, matrices,
+their products, sums, entries x_{ni} and derivatives \frac{\partial A}{\partial B}; each
+symbol with all its indices, h_{\ell-1}^{(i)}. One line in symbols.py adds a symbol.
+
 NOT read: inline formulas, words (conditions, reasons behind \quad or &&) and tags; nor
 whether a step follows from the one before. What has no finite value is refused. An
 inequality is no more than tried, also at extreme points.
@@ -42,7 +35,6 @@ WORDS = r"\\text(?:rm|it)?\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"
 GAP = r"(?:&|\\q?quad(?![a-zA-Z]))"
 SPELLINGS = [  # what people write, and how notation.lark spells it
     (r"\\(tag|label)\*?\{[^{}]*\}|\\(short)?intertext\{[^{}]*\}|\{\s*\}", " "),
-    (r"\\(begin|end)\{(aligned|gathered|split)\}(\[[tbc]\])?", " "),
     (r"\\(notag|nonumber|displaystyle|limits|cdot)(?![a-zA-Z])|~|\\[,;:! ]", " "),
     (rf"\s*{GAP}(\s|{GAP})*{WORDS}\s*[.,;]?\s*$|^\s*&(?!\s*&)|\\q?quad\s*$", " "),
     (r"\\left\s*\\(\||Vert)", r"\\lVert "), (r"\\right\s*\\(\||Vert)", r"\\rVert "),
@@ -108,8 +100,7 @@ OPERATIONS = {
     "hadamard": lambda a, b: torch.mul(*alike(a, b)),
     "product": lambda *factors: reduce(multiply, factors),
     "norm": lambda a: torch.linalg.matrix_norm(a, 2) if a.ndim else abs(a),
-    "transpose": lambda a, _: a.T if a.ndim else refuse("the transpose of a scalar"),
-}
+    "transpose": lambda a, _: a.T if a.ndim else refuse("the transpose of a scalar")}
 
 
 def slope(a, b):
@@ -198,8 +189,7 @@ class Reading(Interpreter):
             value = value[at] if at in value else refuse(f"there is no {name} at {at}")
         ends = [2 if kind == "l" else self.sizes["N"] for kind in form[1::2]]
         letters = [index.children[0] for index in own + rest]
-        runs = list(zip(letters, [*ends, *value.shape], strict=False))
-        return value, [*map(self.number_of, rest)], runs
+        return value, [*map(self.number_of, rest)], [*zip(letters, ends + [*value.shape])]
 
     def number_of(self, index):
         base, *offset = index.children
@@ -251,7 +241,6 @@ TOKENS = re.compile(r"""
   | \\begin\s*\{(?!(document|center|tabular|itemize|enumerate)\})[^}\n]*\}?
   | \\([egx]?def|let|displaystyle|if\w*|\w*(command|Operator)|input|include)(?!\w)
 """, re.M | re.S | re.X)
-NEW_ROW = re.compile(r"\\\\\*?(?:\[\s*-?[\d.]+\s*[a-z]{2}\s*\])?")
 
 
 def read(texts):
@@ -279,13 +268,14 @@ def read(texts):
 def read_display(text, part, name, line):
     """The rows of a display that begins at the line."""
     before = None
-    for row in NEW_ROW.split(text):
+    text = re.sub(r"\\(begin|end)\{(aligned|gathered|split)\}(\[[tbc]\])?", "", text)
+    for row in re.split(r"\\\\\*?(?:\[\s*-?[\d.]+\s*[a-z]{2}\s*\])?", text):
         source = plain = row.strip()
         place = f"{name}:{line + row[: row.find(source)].count(chr(10))}"
         line += row.count("\n")
         for pattern, spelling in SPELLINGS:
             plain = re.sub(pattern, spelling, plain, flags=re.S).strip()
-        if plain:
+        if source:
             before, fault = judge(plain, before, part)
             tags = re.findall(r"\\tag\{(.*?)\}", source)
             yield Row(place, part, " ".join(tags), source, fault)
@@ -309,7 +299,7 @@ def judge(plain, before, part):
         around = plain[:at].rstrip()[-12:] + "@" + plain[at:][:12]
         hint = next((f"; {hint}" for at, hint in HINTS if re.search(at, around)), "")
         return last, f"`{plain[at:][:20]}` is not understood here{hint}"
-    except Refused as error:
+    except (Refused, RuntimeError) as error:
         return last, str(error)
 
 

@@ -36,10 +36,9 @@ def network(seed, N, m, q):
     def g(u):  # smooth and 1-Lipschitz, neither odd nor monotonic
         return r.sigmoid() * torch.tanh(u + s) + (-r).sigmoid() * torch.sin(u + t)
 
-    W = {1: random(m, m), 2: random(m, m), 3: random(m, q)}
-    b = {1: random(m, 1), 2: random(m, 1), 3: random(q, 1)}
-    for parameter in *W.values(), *b.values():
-        parameter.requires_grad_()
+    widths = {1: m, 2: m, 3: q}
+    W = {k: random(m, width).requires_grad_() for k, width in widths.items()}
+    b = {k: random(width, 1).requires_grad_() for k, width in widths.items()}
     a, h, y, y_hat, L = {}, {}, {}, {}, 0
     for i in range(1, N + 1):
         h[0, i], y[i] = random(m, 1).requires_grad_(), random(q, 1)
