@@ -1,15 +1,13 @@
 r"""Reads the displayed equations of derivations.tex and of the notebook, evaluates both
 sides at random points in float64 and compares them; derivatives come from autograd.
 
-notation.lark gives the notation in words and as a grammar; anything else is refused with
-its line, never skipped. In short: align, gather, equation, \[...\], $$...$$ in the parts
-that symbols.py names; chains A = B < C, continued by `&= D`; scalars, columns, matrices,
-their products, sums, entries x_{ni} and derivatives \frac{\partial A}{\partial B}; each
-symbol with all its indices, h_{\ell-1}^{(i)}. One line in symbols.py adds a symbol.
-
-NOT read: inline formulas, words (conditions, reasons behind \quad or &&) and tags; nor
-whether a step follows from the one before. What has no finite value is refused. An
-inequality is no more than tried, also at extreme points.
+The notation is in notation.lark, in words and as a grammar: chains A = B < C, numbers,
+columns and matrices, sums, entries x_{ni}, derivatives \frac{\partial A}{\partial B}; a
+symbol carries all its indices, and one line in symbols.py adds a symbol. Anything else
+is refused with its line, never skipped, and so is what has no finite value.
+NOT read: inline formulas, words (conditions, reasons behind \quad or &&), tags; nor
+whether a step follows from the one before. An inequality is no more than tried, also at
+extreme points.
 
 python tests/derivations/reader.py derivations.tex hw2.ipynb
 """
@@ -41,15 +39,14 @@ SPELLINGS = [  # what people write, and how notation.lark spells it
     (r"\\\|(.*?)\\\|", r"\\lVert \1 \\rVert "), (r"(\\rVert)\s*_\s*(2|\{2\})", r"\1 "),
     (r"\\([bB]igg?[lrm]?|left|right)(?![a-zA-Z])", " "), (r"\^\s*\{(\d)\}", r"^\1 "),
     (r"\\[tdc]frac(?![a-zA-Z])", r"\\frac"), (r"\\frac\s*(\w)", r"\\frac{\1}"),
-    (r"(\\frac\{[^{}]*\})\s*(\w)", r"\1{\2}"), (r"\\mathsf\s*\{T\}", r"\\top "),
+    (r"(\\frac\{[^{}]*\})\s*(\w)", r"\1{\2}"), (r"\\mathsf\{T\}", r"\\top "),
     (r"\\(operatorname|mathrm|text)\s*\{\s*diag\s*\}", r"\\operatorname{diag}"),
     (r"\bL\s*\(\s*(D\s*;\s*w|Y\s*,\s*\\hat(\s+Y|\s*\{Y\}))\s*\)", "L "),
     (r"(\^\s*\{\([^(){}]*\)[\s\\topT]*\})\s*(_\s*(\{[^{}]*\}|\\ell\b|\w))", r"\2\1"),
     (r"\)\s*(\\top|T)\s*\}", r")}^\\top ")]  # h^{(i)\top} gets two exponents
 HINTS = [  # the first that fits the place; @ is where the reader stops
     (r"@[/.]", r"write \frac{1}{N} for 1/N and \frac{1}{2} for 0.5"),
-    (r"e\^\{?-?@", r"write \exp(-z_n) for a power of e"),
-    (r"@\\(math|bold|bm)", "write the plain letter"),
+    (r"e\^\{?-?@", r"write \exp(-z_n)"), (r"@\\(math|bold|bm)", "write a plain letter"),
     (r"@\\nabla|\\partial", r"write \frac{\partial A}{\partial B} with symbols A, B"),
     (r"\\sum.{0,12}@", r"sums are \sum_{n=1}^N and \sum_n"),
     (r"@(,|\\(q?quad|text|in|forall)\b)", r"one equation, then \quad \text{...}"),
@@ -95,7 +92,7 @@ def power(a, n):
 
 
 OPERATIONS = {
-    "number": lambda digits: torch.tensor(float(digits)).double(), "negative": torch.neg,
+    "number": lambda n: torch.tensor(float(n)).double(), "negative": torch.neg,
     "plus": add, "minus": lambda a, b: add(a, -b), "frac": divide, "power": power,
     "hadamard": lambda a, b: torch.mul(*alike(a, b)),
     "product": lambda *factors: reduce(multiply, factors),
@@ -117,8 +114,7 @@ def slope(a, b):
 def entry(value, at):
     """The entry at these numbers; without numbers, the whole value."""
     sizes = [size for size in value.shape if size > 1]
-    if at and (len(at) != len(sizes)
-               or not all(0 < n <= size for n, size in zip(at, sizes))):
+    if at and (len(at) != len(sizes) or any(not 0 < n <= s for n, s in zip(at, sizes))):
         refuse(f"there is no entry {at} of the shape {list(value.shape)}")
     return value.squeeze()[tuple(n - 1 for n in at)] if at else value
 
@@ -189,7 +185,7 @@ class Reading(Interpreter):
             value = value[at] if at in value else refuse(f"there is no {name} at {at}")
         ends = [2 if kind == "l" else self.sizes["N"] for kind in form[1::2]]
         letters = [index.children[0] for index in own + rest]
-        return value, [*map(self.number_of, rest)], [*zip(letters, ends + [*value.shape])]
+        return value, [*map(self.number_of, rest)], zip(letters, [*ends, *value.shape])
 
     def number_of(self, index):
         base, *offset = index.children
@@ -198,11 +194,9 @@ class Reading(Interpreter):
 
     def ends(self, tree):
         """{index letter that no sum binds: the number that it runs to everywhere}"""
-        if tree.data == "atom":
-            pairs = self.symbol(tree)[2]
-        else:
-            pairs = [pair for child in tree.children if isinstance(child, Tree)
-                     for pair in self.ends(child).items()]
+        pairs = self.symbol(tree)[2] if tree.data == "atom" else [
+            pair for child in tree.children if isinstance(child, Tree)
+            for pair in self.ends(child).items()]
         found = {}
         for letter, end in pairs:
             if not letter.isdigit() and found.setdefault(letter, end) != end:
@@ -226,8 +220,7 @@ def holds(left, relation, right, part):
             if "=" not in relation and a.ndim:
                 refuse("the shapes: an inequality of vectors or matrices")
             gap = -gap if re.search(r">|\\g", relation) else gap
-            # So written, each comparison with NaN is false.
-            if not (abs(gap).max() <= least if "=" in relation else
+            if not (abs(gap).max() <= least if "=" in relation else  # not so for NaN
                     gap <= least if "e" in relation else gap < -least):
                 return False
     return True
@@ -239,7 +232,8 @@ TOKENS = re.compile(r"""
   | \\begin\{(?P<env>(equation|align|gather)\*?)\}(?P<rows>.*?)\\end\{(?P=env)\}
   | \$\$(?P<dollars>.*?)\$\$ | (?<!\\)\\\[(?P<brackets>.*?)\\\] | \$\$ | (?<!\\)\\\[
   | \\begin\s*\{(?!(document|center|tabular|itemize|enumerate)\})[^}\n]*\}?
-  | \\([egx]?def|let|displaystyle|if\w*|\w*(command|Operator)|input|include)(?!\w)
+  | \\([egx]?def|let|displaystyle|if\w*|input|include|align|gather|equation|multline
+      |eqnarray|displaymath|\w*([cC]ommand|Operator|environment))(?!\w)
 """, re.M | re.S | re.X)
 
 
@@ -259,7 +253,7 @@ def read(texts):
             elif shown and part:
                 rows += read_display(shown, part, name, line)
             else:
-                why = "stands in no part of symbols.py" if shown else "is not read here"
+                why = "is in no part of symbols.py" if shown else "is not read here"
                 fault = f"`{m[0].splitlines()[0]}` {why}"
                 rows.append(Row(f"{name}:{line}", part, "", m[0], fault))
     return rows

@@ -52,8 +52,7 @@ def network(seed, N, m, q):
         r"\hat y^i": y_hat, "y^i": y, "L": L, "N": torch.tensor(N).double(),
         "e_l^i": {at: grad(L, h[at], retain_graph=True)[0] for at in h},
         r"\delta_l^i": {at: grad(L, a[at], retain_graph=True)[0] for at in a},
-        "I": torch.eye(m).double(),
-    }
+        "I": torch.eye(m).double()}
     functions = {
         "g": g, "g'": lambda u: grad(g(u := u.detach().requires_grad_()).sum(), u)[0],
         r"\operatorname{diag}": diag}
@@ -61,11 +60,9 @@ def network(seed, N, m, q):
 
 
 def regression(seed, N, d, x=1, rows=1, columns=1, w=1, z=0, v=1, axis=False, y=None):
-    """Problem 3; z_n, p_n and y_n are entries of the columns z, p and y.
-
-    For extremes: scales of X, of its rows and columns but the first, of w and of v;
-    every |z_n|; v along the first axis, at right angles to x_1; y as a function of z.
-    """
+    """Problem 3; z_n, p_n and y_n are entries of the columns z, p and y. For extremes:
+    scales of X, of its rows and columns but the first, of w and of v; every |z_n|; v
+    along the first axis, at right angles to x_1; y as a function of z."""
     random = normal(seed)
     X, v, w = x * random(N, d), v * random(d, 1), w * random(d, 1)
     X[1:] *= rows
@@ -84,10 +81,8 @@ def regression(seed, N, d, x=1, rows=1, columns=1, w=1, z=0, v=1, axis=False, y=
         "X": X, "y": y, "z": z, "p": p, "w": w, "v": v, "L": L, r"\bar L": L / N,
         "x_n": {n: X[n - 1 : n].T for n in range(1, N + 1)},
         "L_n": dict(enumerate(losses[:, 0], 1)),
-        "S": torch.diag((p * (1 - p)).detach()[:, 0]),
-        "H": torch.cat([grad(s, w, retain_graph=True)[0] for s in slopes], 1),
-        "N": torch.tensor(N).double(),
-    }
+        "S": torch.diag((p * (1 - p)).detach()[:, 0]), "N": torch.tensor(N).double(),
+        "H": torch.cat([grad(s, w, retain_graph=True)[0] for s in slopes], 1)}
     functions = {r"\sigma": lambda u: 1 / (1 + torch.exp(-u)), r"\log": torch.log,
                  r"\exp": torch.exp, r"\operatorname{diag}": diag}
     return {"N": N, "d": d}, symbols, functions

@@ -18,7 +18,7 @@ RESULTS = {  # what the assignment asks for: the left side, literally
     "R8": BY % "w", "R9": BY_TWO % r"w_i \partial w_j",
     "R10": BY_TWO % r"w \partial w^\top", "R11": BY_TWO % "w_i^2",
 }
-GIVEN = set(r"\hat \sigma g' N T W X S a h i j n p w x y z".split())  # for a result
+GIVEN = {r"\hat", r"\sigma", "g'", *"NTWXSahijnpwxyz"}  # names for a result
 LAYOUT = (r"(?<=_)(\w|\\ell|\{.*?\})|\\(tag\{.*?\}|operatorname\{diag\}|[a-z]*frac|sum"
           r"|odot|top|[bB]igg?[lr]|left|right)(?![a-zA-Z])")
 NOTATION = "not understood|no symbol|not read|too early|no function"
@@ -102,8 +102,7 @@ def test_reader_control_what_is_refused_for_its_notation_can_be_written():
     (r"$$ W_1 = h_1 $$", "h so indexed is no symbol; symbols.py has .*h_l.i"),
     (r"$$ L = 1/N $$", r"`/N` is not understood.*; write \\frac\{1\}\{N\}"),
     (r"\begin{align} L &= L && = 2 L \end{align}", "`&& = 2 L` is not understood"),
-    (r"\begin{multline} L &= 2 L \end{multline}", "not read here"),
-    (r"$$ L = 2 L \tag{1}", "not read here"), (r"\def\loss{L}", "not read here"),
+    (r"\begin{multline}", "not read"), ("$$ L", "not read"), (r"\def", "not read"),
 ])
 def test_reader_control_other_notation_is_refused_with_its_line(text, cause):
     (fault,) = faults(read([("here", f"%% begin problem-1\n\n{text}")]))
@@ -115,8 +114,7 @@ def test_reader_control_other_notation_is_refused_with_its_line(text, cause):
     ("## Appendix\n### A. One", 1), ("### B. Two", 0), ("### B. Two\n### C. Three", 1),
 ])
 def test_reader_control_a_formula_is_read_under_its_heading_only(headings, count):
-    texts = [("cell 1", headings), ("cell 2", "$$ L = L $$")]
-    assert len(faults(read(texts))) == count
+    assert len(faults(read([("1", headings), ("2", "$$ L = L $$")]))) == count
 
 
 def test_reader_control_the_command_names_every_faulty_line(tmp_path):
