@@ -29,10 +29,11 @@ TOLERANCE = 1e-12  # relative to the larger side's largest entry
 ROUNDING = 1e-13  # relative to its terms, a sum as small as this is 0
 UNSEEN = 1e-10  # a term as small as this, relative to the other, is not compared
 PARSER = Lark.open("notation.lark", rel_to=__file__, start="row", parser="lalr")
-WORDS = r"\\text(?:rm|it)?\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"
+BRACES = r"\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"
+WORDS = r"\\text(?:rm|it)?" + BRACES
 GAP = r"(?:&|\\q?quad(?![a-zA-Z]))"
 SPELLINGS = [  # what people write, and how notation.lark spells it
-    (r"\\(tag|label)\*?\{[^{}]*\}|\\(short)?intertext\{[^{}]*\}|\{\s*\}", " "),
+    (r"\\(tag|label)\*?\{[^{}]*\}|\{\s*\}|\\(short)?intertext" + BRACES, " "),
     (r"\\(notag|nonumber|displaystyle|limits|cdot)(?![a-zA-Z])|~|\\[,;:! ]", " "),
     (rf"\s*{GAP}(\s|{GAP})*{WORDS}\s*[.,;]?\s*$|^\s*&(?!\s*&)|\\q?quad\s*$", " "),
     (r"\\left\s*\\(\||Vert)", r"\\lVert "), (r"\\right\s*\\(\||Vert)", r"\\rVert "),
@@ -231,7 +232,7 @@ TOKENS = re.compile(r"""
     ^(?P<level>%%\ begin|\#+)\ +(?P<title>\S[^\n]*) | ^(?P<stop>%%\ end)
   | \\begin\{(?P<env>(equation|align|gather)\*?)\}(?P<rows>.*?)\\end\{(?P=env)\}
   | \$\$(?P<dollars>.*?)\$\$ | (?<!\\)\\\[(?P<brackets>.*?)\\\] | \$\$ | (?<!\\)\\\[
-  | \\begin\s*\{(?!(document|center|tabular|itemize|enumerate)\})[^}\n]*\}?
+  | \\begin\s*\{(?!(document|center|framed|tabular|itemize|enumerate)\})[^}\n]*\}?
   | \\([egx]?def|let|displaystyle|if\w*|input|include|align|gather|equation|multline
       |eqnarray|displaymath|\w*([cC]ommand|Operator|environment))(?!\w)
 """, re.M | re.S | re.X)
