@@ -74,7 +74,7 @@ class Run(ModuleType):
     def __init__(self, cells, names=(), close=True):
         super().__init__("hw2")
         vars(self).update({n: v for n, v in dict(names).items() if n[0] != "_"})
-        self.shown, self.errors = {}, {}  # by the cell's place
+        self.cell_outputs, self.cell_errors = {}, {}  # by the cell's place
         hidden = warnings.catch_warnings(action="ignore", category=DeprecationWarning)
         with hidden, pytest.MonkeyPatch.context() as patch:  # as a kernel hides them
             # Without a kernel, display() prints what it is given.
@@ -85,24 +85,24 @@ class Run(ModuleType):
                     try:
                         exec(compile(python(cell), cell.place, "exec"), vars(self))
                     except Exception as error:
-                        self.errors[cell.place] = f"{type(error).__name__}: {error}"
-                self.shown[cell.place] = out.getvalue().replace("\x1b[2K\r", "")
+                        self.cell_errors[cell.place] = f"{type(error).__name__}: {error}"
+                self.cell_outputs[cell.place] = out.getvalue().replace("\x1b[2K\r", "")
         if close:
             plt.close("all")
 
     def __getattr__(self, name):
         if name.startswith("_"):
             raise AttributeError(name)
-        for place, error in self.errors.items():
+        for place, error in self.cell_errors.items():
             pytest.fail(f"{place} failed: {error}", pytrace=False)
         pytest.fail(f"no cell defines {name}", pytrace=False)
 
     def output(self, part):
         """What the cell whose source holds a text showed."""
         place = find(part).place
-        if place in self.errors:
-            pytest.fail(f"{place} failed: {self.errors[place]}", pytrace=False)
-        return self.shown[place]
+        if place in self.cell_errors:
+            pytest.fail(f"{place} failed: {self.cell_errors[place]}", pytrace=False)
+        return self.cell_outputs[place]
 
 
 def write_mnist(folder, images, labels):

