@@ -97,9 +97,9 @@ class Run(ModuleType):
             pytest.fail(f"{place} failed: {error}", pytrace=False)
         pytest.fail(f"no cell defines {name}", pytrace=False)
 
-    def output(self, part):
-        """What the cell whose source holds a text showed."""
-        place = find(part).place
+    def output(self, cell):
+        """What a cell showed, or the one whose source holds a text."""
+        place = getattr(cell, "place", None) or find(cell).place
         if place in self.cell_errors:
             pytest.fail(f"{place} failed: {self.cell_errors[place]}", pytrace=False)
         return self.cell_outputs[place]

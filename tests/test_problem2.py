@@ -92,7 +92,7 @@ def test_problem2_a_shown_pass_is_whole_with_a_partial_batch(hw2):
     *batches, last = hw2.output("DataLoader(Subset(").splitlines()
     rows = [f"({n}, 1, 28, 28) ({n}, 1, 28, 28) ({n},) {n} pairs differ"
             for n in (32, 32, 32, 4)]
-    assert batches == rows and "float32, 0 to " in last and "int64" in last
+    assert batches == rows and last.count("float32, 0 to ") == 2 and "int64" in last
     data = [(torch.ones(1, 1, 1), torch.ones(1, 1, 1), 0)] * 100  # pairs that are equal
     names = {"dataset": data, "Subset": Subset, "DataLoader": DataLoader, "torch": torch}
     same = Run([find("DataLoader(Subset(")], names)
@@ -174,9 +174,6 @@ def test_problem2_appendix_a_batched_maps_are_distributed_as_the_pipelines(both)
     assert ((one.mean(1) - batch.mean(1)).abs() < 0.1 * spread + blur).all()
     ratio = batch.std(1) / spread  # torchvision crops and shifts by whole pixels
     assert (ratio > 0.8).all() and (ratio < 1.1).all()
-    ends = torch.tensor([0.02, 0.98], dtype=one.dtype)
-    gap = one.quantile(ends, 1) - batch.quantile(ends, 1)
-    assert (gap.abs() < 0.35 * spread).all()
     assert (torch.corrcoef(one) - torch.corrcoef(batch)).abs().max() < 0.12
 
 
@@ -205,8 +202,8 @@ def test_problem2_appendix_a_batched_boxes_are_distributed_as_the_pipelines(hw2,
 
 
 def test_problem2_appendix_a_items_are_independent_views_of_their_images(hw2):
-    chosen = [hw2.in_tensors[1].tolist().index(digit) for digit in range(10)]
-    x, y = (part[chosen] for part in hw2.in_tensors)
+    chosen = [hw2.whole[1].tolist().index(digit) for digit in range(10)]
+    x, y = (part[chosen] for part in hw2.whole)
     data = hw2.BatchTwoView((x, y), lambda batch: hw2.erase(hw2.warp(batch)))
     before = x.clone()
     torch.manual_seed(0)
@@ -224,7 +221,7 @@ def test_problem2_appendix_a_items_are_independent_views_of_their_images(hw2):
 
 
 def test_problem2_appendix_a_indices_may_be_tensors(hw2):
-    x, y = hw2.in_tensors
+    x, y = hw2.whole
     data = hw2.BatchTwoView((x, y), lambda batch: batch)
     assert len(data) == len(x) == 2048
     x1, x2, label = data[5]
