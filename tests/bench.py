@@ -1,91 +1,83 @@
 """Measures the speeds in README.md: medians of seven rounds, contenders in turn."""
 
 import statistics
+import subprocess
+import sys
 import time
 import warnings
-from functools import partial
-from types import ModuleType
 
-import matplotlib
 import numpy as np
-from conftest import ROOT, run
-from nbformat import read
+from conftest import CODE, ROOT, Run, find, python
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from torch.utils.data import DataLoader
-from torchvision import transforms as v1
 
 
-def notebook():
-    names = ModuleType("hw2").__dict__
-    for cell in read(ROOT / "hw2.ipynb", 4).cells:
-        if cell.source.startswith("### C."):
-            return names
-        if cell.cell_type == "code":
-            run(cell, names)
-
-
-def in_turn(contenders):
+def medians(contenders, rounds=7):
     times = {name: [] for name in contenders}
-    for _ in range(8):
+    for _ in range(rounds + 1):  # the first one warms up
         for name, call in contenders.items():
             start = time.perf_counter()
             call()
             times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(t[1:]) for name, t in times.items()}  # 1: warm-up
+    return {name: statistics.median(t[1:]) for name, t in times.items()}
 
 
-def pairs_a_second(hw2, n=2048):
-    images, labels = hw2["images"][:n], hw2["labels"][:n]
-    crop, affine, _, erase = hw2["pipeline"].transforms
-    usual = v1.Compose([
-        v1.RandomResizedCrop(28, crop.scale, crop.ratio),
-        v1.RandomAffine(affine.degrees, affine.translate, affine.scale,
-                        interpolation=affine.interpolation),
-        v1.ToTensor(), v1.RandomErasing(erase.p, erase.scale, value=erase.value)])
+def views(hw2, n=2048):
+    arrays = [(np.array(image), y) for image, y in (hw2.mnist[i] for i in range(n))]
 
-    class Usual(hw2["MNISTTwoView"]):  # twice on a PIL image
+    class Usual(hw2.MNISTTwoView):  # makes the PIL image of an array for each item
         def __getitem__(self, i):
-            image = Image.fromarray(self.images[i].numpy())
-            return self.transform(image), self.transform(image), self.labels[i]
+            image = Image.fromarray(self.source[i][0])
+            return self.transform(image), self.transform(image), self.source[i][1]
 
-    def load(data):
-        return lambda: list(DataLoader(data, batch_size=256))
-
-    times = in_turn({
-        "item by item": load(hw2["MNISTTwoView"](images, labels, hw2["pipeline"])),
-        "v1 transforms on PIL images": load(Usual(images, labels, usual)),
-        "batched": load(hw2["BatchTwoView"](images, labels, hw2["random_views"]))})
+    one = [(Image.fromarray(array), y) for array, y in arrays]
+    data = {"item by item": hw2.MNISTTwoView(one, hw2.pipeline),
+            "usual wrapper (v1 transforms, PIL image of an array)": Usual(
+                arrays, hw2.pipeline),
+            "batched": hw2.BatchTwoView(hw2.whole, lambda x: hw2.erase(hw2.warp(x)))}
+    times = medians({name: lambda d=d: list(DataLoader(d, batch_size=256))
+                     for name, d in data.items()})
     for name, seconds in times.items():
-        print(f"{name:28}{n / seconds:10,.0f} pairs a second")
+        print(f"{n / seconds:10,.0f} pairs of views a second, {name}")
 
 
 def newton(hw2, n, d):
-    """Exact Newton until max |gradient| / n <= 1e-6, on noise."""
+    """Full-step exact Newton until max |gradient| / n <= 1e-6, on noise."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(n, d))
     y = (rng.random(n) < 1 / (1 + np.exp(-X @ rng.normal(size=d) / d))).astype(float)
-
-    def ours(steps):
-        return hw2["fit"](hw2["newton_exact"], X, y, lr=1, steps=steps)[0][-1]
-
-    steps = next(k for k in range(50)
-                 if abs(hw2["gradient"](ours(k), X, y)).max() <= 1e-6 * n)
-    contenders = {"ours": lambda: ours(steps)}
+    step = hw2.METHODS["exact Newton"]
+    gaps = [abs(hw2.gradient(w, X, y)).max() / n for w in hw2.fit(step, X, y, 1, 30)[0]]
+    steps = int(np.argmax(np.array(gaps) <= 1e-6))
+    calls = {"ours": lambda: hw2.fit(step, X, y, 1, steps)}
     for solver in ("newton-cholesky", "lbfgs", "newton-cg"):
-        model = LogisticRegression(
-            C=np.inf, solver=solver, tol=1e-6, max_iter=1000, fit_intercept=False)
-        contenders[solver] = partial(model.fit, X, y)
-    times = in_turn(contenders)
-    best, solver = min((t, s) for s, t in times.items() if s != "ours")
-    print(f"{n} x {d}: {solver}, scikit-learn's fastest, over {steps} full Newton "
-          f"steps: {best / times['ours']:.1f}")
+        model = LogisticRegression(C=np.inf, solver=solver, tol=1e-6, max_iter=1000,
+                                   fit_intercept=False)
+        calls[solver] = lambda model=model: model.fit(X, y)
+    times = medians(calls)
+    ours = times.pop("ours")
+    print(f"{min(times.values()) / ours:10.1f} times as fast as scikit-learn's fastest, "
+          f"{min(times, key=times.get)}: {steps} full Newton steps, {n:,} x {d}")
+
+
+def run_all():
+    """Run All in a kernel's process, over the imports alone."""
+    def process(cells):
+        show = "import matplotlib\nmatplotlib.use('Agg')\n"
+        code = show + "\n\n".join(python(cell) for cell in cells)
+        return lambda: subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True,
+                                      stdout=subprocess.DEVNULL)
+
+    times = medians({"imports": process([find("import torch")]), "all": process(CODE)}, 3)
+    print(f"{times['all'] / times['imports']:10.2f} times the imports alone "
+          f"({times['imports']:.1f} s): Run All")
 
 
 if __name__ == "__main__":
-    matplotlib.use("Agg")
     warnings.simplefilter("ignore")
-    hw2 = notebook()
-    pairs_a_second(hw2)
-    newton(hw2, 398, 31)
-    newton(hw2, 20_000, 30)
+    notebook = Run(CODE)
+    views(notebook)
+    newton(notebook, 398, 31)
+    newton(notebook, 20_000, 30)
+    run_all()
