@@ -30,6 +30,14 @@ class Derivations(Preprocessor):
         return nb, resources
 
 
+def tabular(tex):
+    """pandoc's longtable without its breaks: a table stays whole, below its code."""
+    tex = re.sub(r"\\(bottomrule|endhead|endlastfoot)(\\noalign\{\}|\(\))?\n", "", tex)
+    tex = tex.replace(r"\begin{longtable}[]", r"\begin{results}")
+    return tex.replace(r"\end{longtable}", r"\end{results}")
+
+
+c.PDFExporter.filters = {"tabular": tabular}
 c.ExecutePreprocessor.kernel_name = "python3"
 c.ExecutePreprocessor.timeout = 1800
 c.ExecutePreprocessor.record_timing = False
