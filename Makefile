@@ -13,12 +13,12 @@ PASSED := http_proxy https_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY ALL_P
 CLEAN := env -i PATH="$$PATH" HOME="$$PWD/.cache/home" $(foreach v,$(PASSED),$${$v+"$v=$$$v"}) \
   TZ=UTC0 PYTHONUTF8=1 PYTHONNOUSERSITE=1 PYTHONPYCACHEPREFIX="$$PWD/.cache/pyc" \
   JUPYTER_NO_CONFIG=1 JUPYTER_PREFER_ENV_PATH=1 PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 \
-  SOURCE_DATE_EPOCH=946684800 FORCE_SOURCE_DATE=1
+  SOURCE_DATE_EPOCH=946684800 FORCE_SOURCE_DATE=1 TEXINPUTS="$$PWD:" max_print_line=9999
 NBCONVERT := $(CLEAN) $(RUN) -m nbconvert --log-level=WARN --config=.make/nbconvert.py
 
 # make and nbconvert would pass over a missing file in silence.
 SETTINGS := .make/nbconvert.py .make/hw2/conf.json .make/hw2/index.tex.j2
-FILES := hw2.ipynb derivations.tex requirements.txt $(SETTINGS) .make/setup.py .pytest.ini .ruff.toml
+FILES := hw2.ipynb derivations.tex requirements.txt $(SETTINGS) .make/setup.sh .pytest.ini .ruff.toml
 MISSING := $(filter-out $(wildcard $(FILES)),$(FILES))
 $(if $(MISSING),$(error Missing: $(MISSING). Copy the project with its dot files))
 
@@ -86,11 +86,8 @@ lock:
 
 # Its recipe runs each time; the file becomes newer only if something was installed.
 .cache/venv/installed: requirements.txt lock
-	@cmp -s requirements.txt $@ && $(CLEAN) $(RUN) -c 'import importlib.util as u; u.find_spec("torch") or exit(1)' 2>/dev/null || { \
-	  "$(PYTHON)" -c '' || { echo "$(PYTHON) is no Python: make PYTHON=python3.12 ..., say"; exit 1; }; \
-	  "$(PYTHON)" -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit( \
-	  "Python 3.11, 3.12 or 3.13 is needed, and $(PYTHON) is %d.%d: make PYTHON=python3.11 ..." % v)' && \
-	  "$(PYTHON)" -EP .make/setup.py; }
+	@cmp -s requirements.txt $@ && $(RUN) -c 'import importlib.util as u; u.find_spec("torch") or exit(1)' \
+	  2>/dev/null || sh .make/setup.sh "$(PYTHON)"
 
 .PHONY: tex
 tex:

@@ -6,98 +6,83 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbconvert.preprocessors as pre
 import pypandoc
 from nbconvert.exporters import PDFExporter
-from nbconvert.preprocessors import (
-    CoalesceStreamsPreprocessor,
-    ExecutePreprocessor,
-    Preprocessor,
-)
 from nbformat.v4 import new_raw_cell
 
 c = get_config()  # noqa: F821  nbconvert provides it
-ROOT = Path(__file__).resolve().parents[1]
-PANDOC = [pypandoc.get_pandoc_path(), "--to=latex", "--no-highlight", "--verbose", "--from="
-          "markdown-implicit_figures+autolink_bare_uris+lists_without_preceding_blankline"]
-XELATEX = "xelatex -file-line-error -interaction=nonstopmode -halt-on-error".split()
-os.environ["PATH"] = str(Path(PANDOC[0]).parent) + os.pathsep + os.environ["PATH"]
-os.environ |= {"TEXINPUTS": f"{ROOT}:", "max_print_line": "9999"}  # images; whole lines
+HERE = Path(__file__).resolve().parent
+LATEX = {"raw_mimetype": "text/latex"}
+MARKDOWN = ("markdown-implicit_figures-task_lists+autolink_bare_uris"
+            "+lists_without_preceding_blankline-blank_before_header")
+PANDOC = str(Path(pypandoc.get_pandoc_path()).parent)
+os.environ["PATH"] = PANDOC + os.pathsep + os.environ["PATH"]
 
 
-def run(command, text=None):
-    return subprocess.run(command, input=text or "", capture_output=True,
-                          encoding="utf8", errors="replace")
-
-
-def markdown(source, place, level):
-    done = run([*PANDOC, f"--shift-heading-level-by={level}"], source)
-    html = re.search(r'Not rendering .*\) "(<\w.*)"', done.stderr)
-    if html or done.returncode:
-        sys.exit(f"{place}: " + (f"{html[1]} is HTML, which the PDF cannot show: write "
-                                 "Markdown." if html else done.stderr))
-    return done.stdout
-
-
-class Sources(Preprocessor):
-    """Text as LaTeX, derivations in place; a comment says where each piece is from."""
+class Texts(pre.Preprocessor):
+    """Each text becomes a TeX file, with its own name and lines for TeX's messages."""
 
     def preprocess(self, nb, resources):
-        tex, cells = (ROOT / "derivations.tex").read_text("utf8"), []
-        parts = {"derivation-" + part[1]: (tex.count("\n", 0, part.start()) + 1, part[2])
-                 for part in re.finditer(r"%% begin (\S+)\n(.*?)%% end \1", tex, re.S)}
-        for number, cell in enumerate(nb.cells, 1):
-            place, latex = f"hw2.ipynb, cell {number}", ""
-            tag = re.findall(r"derivation-\S+", " ".join(cell.metadata.get("tags", [])))
-            if tag and tag[0] not in parts:
-                sys.exit(f"{place}: derivations.tex has no part for its tag {tag[0]}.")
-            if tag:
-                line, latex = parts.pop(tag[0])
-                place = f"derivations.tex, line {line}"
-            elif cell.cell_type == "markdown":  # the title is the template's
-                latex = markdown(cell.source, place, -(number == 1 or cell.source[:2] != "# "))
-            cells.append(new_raw_cell(f"%%from {place}\n{latex}", metadata=LATEX))
-            cells += [cell] * (cell.cell_type == "code")
+        tex, files = (HERE.parent / "derivations.tex").read_text("utf8"), {}
+        parts = {"derivation-" + part[1]: part for part in
+                 re.finditer(r"%% begin (\S+)\n(.*?)%% end \1", tex, re.DOTALL)}
+        for i, cell in enumerate(nb.cells):
+            name, tags = f"cell-{i + 1}/hw2.ipynb", cell.metadata.get("tags", [])
+            if tag := next((t for t in tags if t in parts), None):
+                part = parts.pop(tag)
+                name = f"{part[1]}/derivations.tex"
+                text = "%\n" * tex.count("\n", 0, part.start(2)) + part[2]
+            elif cell.cell_type == "markdown":  # but for the title, the template's
+                html = pypandoc.convert_text(cell.source, "native", MARKDOWN)
+                if html := re.search(r'Format "html"\)\s+"(<\w[^"]*)', html):
+                    sys.exit(f"{name}: the PDF cannot show HTML ({html[1]})")
+                level = int(i > 0 and cell.source.startswith("# ")) - 1
+                text = pypandoc.convert_text(cell.source, "latex", MARKDOWN, [
+                    "--syntax-highlighting=none", f"--shift-heading-level-by={level}"])
+            else:
+                continue
+            files[name] = text.encode()
+            nb.cells[i] = new_raw_cell(rf"\input{{{name}}}", metadata=LATEX)
         if parts:
-            sys.exit(f"hw2.ipynb: no cell has the tag {' or '.join(parts)}.")
-        cells.insert(1, new_raw_cell(r"\contents", metadata=LATEX))
-        nb.cells = cells
+            sys.exit(f"hw2.ipynb: no cell has the tag {', '.join(parts)}")
+        nb.cells.insert(1, new_raw_cell(r"\contents", metadata=LATEX))
+        resources["outputs"] = files | (resources["outputs"] or {})
         return nb, resources
 
 
-class Rehearsal(Preprocessor):
-    """Sets the text before the cells run, as its faults are quick to find."""
+class Rehearsal(pre.Preprocessor):
+    """Sets the text alone, before the cells run: its faults show within seconds."""
 
     def preprocess(self, nb, resources):
         for cell in nb.cells:
-            cell |= {"outputs": []} if cell.cell_type == "code" else {}
+            cell.update({"outputs": []} if cell.cell_type == "code" else {})
         PDFExporter(config=self.config, latex_count=1).from_notebook_node(nb)
         return nb, resources
 
 
 def run_latex(self, filename):
-    """Run xelatex, and name the place of a fault; nbconvert would print the log."""
+    """nbconvert would print all that xelatex says; this, the fault and its line."""
     for _ in range(self.latex_count):
-        done = run([*XELATEX, filename])
+        done = subprocess.run([*self.latex_command, filename], capture_output=True)
         if done.returncode:
-            fault = re.search(r"^\S+:\d+: (.*\n[^$]*?^l\.(\d+).*)", done.stdout, re.M)
-            lines = Path(filename).read_text("utf8").split("\n")
-            text = "\n".join(lines[:int(fault[2])]) if fault else ""
-            place, _, since = text.rpartition("%%from ")[2].partition("\n")
-            place = re.sub(r"\d+$", lambda n: str(int(n[0]) + since.count("\n") + 1), place)
-            sys.exit(f"{place}: {fault[1]}" if fault else done.stdout[-2000:])
+            said = done.stdout.decode("utf8", "replace")
+            fault = re.search(r"^\S+:\d+: [^$]*?^l\.\d.*", said, re.MULTILINE)
+            sys.exit(fault[0] if fault else said[-2000:])
 
 
-LATEX = {"raw_mimetype": "text/latex"}
 PDFExporter.run_latex = run_latex
 PDFExporter.run_bib = lambda self, filename: False  # nothing is cited
 c.ExecutePreprocessor.kernel_name = "python3"
 c.ExecutePreprocessor.timeout = 1800
 c.ExecutePreprocessor.record_timing = False
 c.ExecutePreprocessor.extra_arguments = ["--log-level=ERROR"]
-# A busy machine sends a cell's output in pieces; Coalesce joins them.
-c.NotebookExporter.default_preprocessors = [
-    Rehearsal, ExecutePreprocessor, CoalesceStreamsPreprocessor]
-c.PDFExporter.preprocessors = [Sources]
+c.NotebookExporter.default_preprocessors = [  # a busy machine sends outputs in pieces
+    Rehearsal, pre.ExecutePreprocessor, pre.CoalesceStreamsPreprocessor]
+c.Rehearsal.enabled = c.CoalesceStreamsPreprocessor.enabled = True
+c.PDFExporter.latex_command = [
+    "xelatex", "-file-line-error", "-interaction=nonstopmode", "-halt-on-error"]
+c.PDFExporter.preprocessors = [Texts]
 c.PDFExporter.raw_mimetypes = ["text/latex"]
 c.PDFExporter.template_name = "hw2"
-c.PDFExporter.extra_template_basedirs = [str(ROOT / ".make")]
+c.PDFExporter.extra_template_basedirs = [str(HERE)]
