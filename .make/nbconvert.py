@@ -57,6 +57,7 @@ class Rehearsal(pre.Preprocessor):
     def preprocess(self, nb, resources):
         for cell in nb.cells:
             cell.update({"outputs": []} if cell.cell_type == "code" else {})
+        self.config.ExecutePreprocessor.enabled = False  # in the PDF's exporter
         PDFExporter(config=self.config, latex_count=1).from_notebook_node(nb)
         return nb, resources
 
