@@ -79,6 +79,7 @@ clean: ## remove what make installed and built here (.cache), and nothing else
 .PHONY: lock
 lock:
 	@[ -w . ] && mkdir -p .cache/home 2>/dev/null || { echo "This folder cannot be written to."; exit 1; }
+	@df -Pk . | awk 'NR == 2 && $$4 < 50000 { print "The disk is full: free 50 MB."; exit 1 }'
 	@(set -C; echo $$PPID >.cache/lock) 2>/dev/null || { read pid <.cache/lock; \
 	  if [ "$$pid" != $$PPID ] && kill -0 "$$pid"; then echo "make number $$pid is at work in" \
 	  "this folder: wait for it, or, if there is none, rm .cache/lock"; exit 1; fi; \
