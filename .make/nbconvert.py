@@ -56,7 +56,8 @@ class Rehearsal(pre.Preprocessor):
 
     def preprocess(self, nb, resources):
         for cell in nb.cells:
-            cell.update({"outputs": []} if cell.cell_type == "code" else {})
+            if cell.cell_type == "code":  # as some programs leave out what is empty
+                cell.update(outputs=[], execution_count=None)
         self.config.ExecutePreprocessor.enabled = False  # in the PDF's exporter
         PDFExporter(config=self.config, latex_count=1).from_notebook_node(nb)
         return nb, resources
