@@ -1,6 +1,7 @@
 # `make pdf` and `make test` do everything, set-up included; see `make help`.
 # PYTHON makes .cache/venv and lends it torch; no environment but that one is changed.
-PYTHON ?= $(shell .venv/bin/python -c 'print(".venv/bin/python")' 2>/dev/null || echo python3)
+PYTHON ?= $(shell .venv/bin/python -c 'import importlib.util as u; u.find_spec("torch") or exit(1)' \
+  2>/dev/null && echo .venv/bin/python || echo python3)
 RUN := .cache/venv/bin/python
 NEW := .cache/new.$$PPID
 KEPT := || { echo "Stopped, for the reason above; hw2.ipynb and hw2.pdf are as they were."; exit 1; }
@@ -41,8 +42,8 @@ help: ## list what make can do
 
 .PHONY: pdf
 pdf: hw2.pdf ## run every cell of hw2.ipynb anew, in place, and write hw2.pdf
-	@echo "hw2.ipynb and hw2.pdf are up to date, from one run on" \
-	  "$$(sed -n 's/^ *"\([0-9,]* digits from [^\\"]*\).*/\1/p' hw2.ipynb)"
+	@digits=$$(sed -n '/^ *"\([0-9,]* digits from [^\\"]*\).*/{s//\1/p;q;}' hw2.ipynb); \
+	  echo "hw2.ipynb and hw2.pdf are up to date, from one run$${digits:+ on $$digits}"
 
 # Both files are made in a folder of their own and replaced when both are whole.
 hw2.pdf: hw2.ipynb derivations.tex $(SETTINGS) .cache/venv/installed | tex

