@@ -10,7 +10,10 @@ install() {  # by uv, which is faster; by pip where uv fails, as it ignores pip'
   pip -q uv 2>/dev/null && $run -m uv pip install --python $run -r "$1" || pip -r "$1" ||
     stop "Set-up failed, for the reason above. If the network failed, run make again."
 }
-fits() { "$1" -c 'import torch, torchvision; torch.ones(1).numpy()' 2>/dev/null; }
+fits() {  # bytecode is kept in .cache, not beside torch
+  PYTHONDONTWRITEBYTECODE='' PYTHONPYCACHEPREFIX="$PWD/.cache/pyc" \
+    "$1" -c 'import torch, torchvision; torch.ones(1).numpy()' 2>/dev/null
+}
 borrow() {
   "$python" -c 'import sys; print(*sys.path[1:], sep="\n")' >"$site/theirs.pth"
   sed -n 's/==.*# or \([0-9.]*\).*/>=\1/p' requirements.txt >$venv/five.txt
