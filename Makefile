@@ -62,7 +62,7 @@ test: .cache/venv/installed tex ## test the derivations, the notebook and the PD
 
 .PHONY: lint
 lint: .cache/venv/installed ## check the style of notebook, tests and settings
-	@$(RUN) -m ruff check -q --no-cache hw2.ipynb tests .make && echo "style: nothing to mend"
+	@$(CLEAN) $(RUN) -m ruff check -q --no-cache hw2.ipynb tests .make && echo "style: nothing to mend"
 
 .PHONY: bench
 bench: .cache/venv/installed ## measure the speeds that README.md quotes (1 to 2 minutes)
@@ -70,7 +70,7 @@ bench: .cache/venv/installed ## measure the speeds that README.md quotes (1 to 2
 
 .PHONY: lab
 lab: .cache/venv/installed ## open the notebook in JupyterLab
-	@$(RUN) -m jupyterlab --allow-root hw2.ipynb
+	@unset PYTHONPATH PYTHONHOME; $(RUN) -m jupyterlab --allow-root hw2.ipynb
 
 .PHONY: clean
 clean: ## remove what make installed and built here (.cache), and nothing else
@@ -88,7 +88,7 @@ lock:
 
 # Its recipe runs each time; the file becomes newer only if something was installed.
 .cache/venv/installed: requirements.txt lock
-	@cmp -s requirements.txt $@ && $(RUN) -c 'import importlib.util as u; u.find_spec("torch") or exit(1)' \
+	@cmp -s requirements.txt $@ && $(CLEAN) $(RUN) -c 'import importlib.util as u; u.find_spec("torch") or exit(1)' \
 	  2>/dev/null || sh .make/setup.sh "$(PYTHON)"
 
 .PHONY: tex
