@@ -40,6 +40,6 @@ if fits "$python"; then
 fi
 echo "Set-up: no matching torch and torchvision in $python: all of requirements.txt goes into"
 echo "$venv, 6 GB (if another Python has torch, stop, and make PYTHON=...)"
-[ "$(df -Pk . | awk 'NR == 2 { print $4 }')" -gt 8000000 ] || stop "8 GB must be free on this disk."
+[ -d "$site/torch" ] || [ "$(df -Pk . | awk 'NR == 2 { print $4 }')" -gt 8000000 ] || stop "8 GB must be free on this disk."
 install requirements.txt
 fits $run && cp requirements.txt $venv/installed || stop "torch does not run: make clean, then again."
