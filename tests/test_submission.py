@@ -1,12 +1,7 @@
-"""What is handed in: the files, the notebook's outputs, the PDF, and make."""
+"""What is handed in: the files, the notebook's outputs, and the PDF."""
 
-import os
 import re
-import shutil
-import subprocess
-import sys
 
-import nbformat
 import numpy as np
 import pypdfium2
 import pytest
@@ -83,86 +78,6 @@ def test_pdf_no_heading_at_the_foot_of_a_page(pages, cells):
     for page in pages:
         lines = [squeeze(line) for line in page.splitlines() if line.strip()]
         assert not headings & set(lines[-2:])
-
-
-@pytest.fixture
-def copy(tmp_path):
-    """A folder with a space in its name: make's files, and a small notebook."""
-    folder = tmp_path / "my homework"
-    folder.mkdir()
-    for name in ("Makefile", "derivations.tex", "requirements.txt"):
-        shutil.copy2(ROOT / name, folder)
-    shutil.copytree(ROOT / ".make", folder / ".make")
-    settings = folder / ".make/nbconvert.py"  # one pass of TeX is enough here
-    settings.write_text(settings.read_text().replace("count = 3", "count = 1"))
-    (folder / ".venv").symlink_to(ROOT / ".venv")
-    v4 = nbformat.v4
-    cells = [v4.new_markdown_cell("# Title"), v4.new_markdown_cell(
-        "## Problem 1\n\n$e$", metadata={"tags": ["derivation-problem-1"]}),
-        v4.new_code_cell("print(6 * 7)")]
-    nbformat.write(v4.new_notebook(cells=cells), folder / "hw2.ipynb")
-    return folder
-
-
-def make(folder, *arguments, **variables):
-    done = subprocess.run(
-        ["make", *arguments], cwd=folder, stdin=subprocess.DEVNULL, text=True,
-        env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    return done.returncode, done.stdout
-
-
-def test_make_pdf_builds_once_then_does_nothing_and_again_the_same_bytes(copy):
-    notebook, plot = copy / "hw2.ipynb", "import matplotlib.pyplot as p; p.plot(1, 2); "
-    notebook.write_text(notebook.read_text().replace("print(", plot + "print("))
-    code, said = make(copy, "pdf")
-    assert code == 0, said
-    (cell,) = nbformat.read(copy / "hw2.ipynb", 4).cells[2:]
-    assert printed(cell) == "42\n"
-    first = (copy / "hw2.pdf").read_bytes()
-    code, said = make(copy, "pdf")
-    assert code == 0 and "nbconvert" not in said
-    command = [sys.executable, "-m", "nbconvert", "--config=.make/nbconvert.py"]
-    dates = {"SOURCE_DATE_EPOCH": "946684800", "FORCE_SOURCE_DATE": "1"}
-    subprocess.run([*command, "--to=pdf", "hw2.ipynb"], cwd=copy, check=True,
-                   env=os.environ | dates, capture_output=True)
-    assert (copy / "hw2.pdf").read_bytes() == first
-
-
-@pytest.mark.parametrize("fault, said", [
-    ("cell", "ZeroDivisionError"), ("tex", "undefinedcommand"), ("glyph", "U+2713")])
-def test_make_pdf_a_fault_stops_it_and_changes_nothing(copy, fault, said):
-    (copy / "hw2.pdf").write_text("old")
-    os.utime(copy / "hw2.pdf", (0, 0))
-    tex, notebook = copy / "derivations.tex", copy / "hw2.ipynb"
-    if fault == "cell":
-        notebook.write_text(notebook.read_text().replace("6 * 7", "6 / 0"))
-    else:
-        text = {"tex": r"\undefinedcommand", "glyph": "\u2713"}[fault]
-        tex.write_text(tex.read_text("utf8").replace(
-            r"\subsection{(a)", text + "\n\n" + r"\subsection{(a)"), "utf8")
-    before = notebook.read_bytes()
-    code, output = make(copy, "pdf")
-    assert code and said in output
-    assert notebook.read_bytes() == before and (copy / "hw2.pdf").read_text() == "old"
-
-
-def test_make_names_a_python_that_is_too_old(copy, tmp_path):
-    old = tmp_path / "python2"
-    old.write_text("#!/bin/sh\n" + f'"{sys.executable}" -c "import sys; '
-                   'sys.version_info = (3, 8, 1); exec(sys.argv[1])" "$2"\n')
-    old.chmod(0o755)
-    (copy / ".venv").unlink()
-    code, said = make(copy, "lint", f"PYTHON={old}")
-    assert code and "is 3.8" in said and not (copy / ".venv").exists()
-
-
-def test_make_pdf_without_tex_says_how_to_install_it(copy, tmp_path):
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    for name in ("sh", "make", "id", "wc", "grep", "true", "sed"):
-        (tools / name).symlink_to(shutil.which(name))
-    code, said = make(copy, "pdf", PATH=str(tools))
-    assert code and all(w in said for w in ("apt-get", "Fedora", "macOS"))
 
 
 def test_requirements_are_pinned_and_explained():
