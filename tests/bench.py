@@ -56,20 +56,21 @@ def newton(hw2, n, d):
                                    fit_intercept=False)
         calls[solver] = lambda model=model: model.fit(X, y)
     times = medians(calls)
-    ours = times.pop("ours")
-    print(f"{min(times.values()) / ours:10.1f} times as fast as scikit-learn's fastest, "
-          f"{min(times, key=times.get)}: {steps} full Newton steps, {n:,} x {d}")
+    ours, best = times.pop("ours"), min(times, key=times.get)
+    print(f"{times[best] / ours:10.1f} times as fast as scikit-learn's fastest, {best}: "
+          f"{steps} full Newton steps, {n:,} x {d}")
 
 
 def run_all():
     """Run All in a kernel's process, over the imports alone."""
     def process(cells):
-        show = "import matplotlib\nmatplotlib.use('Agg')\n"
-        code = show + "\n\n".join(python(cell) for cell in cells)
-        return lambda: subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True,
-                                      stdout=subprocess.DEVNULL)
+        code = "import matplotlib\nmatplotlib.use('Agg')\n" + "\n".join(
+            python(cell) for cell in cells)
+        return lambda: subprocess.run([sys.executable, "-c", code], cwd=ROOT,
+                                      check=True, stdout=subprocess.DEVNULL)
 
-    times = medians({"imports": process([find("import torch")]), "all": process(CODE)}, 3)
+    calls = {"imports": process([find("import torch")]), "all": process(CODE)}
+    times = medians(calls, rounds=3)
     print(f"{times['all'] / times['imports']:10.2f} times the imports alone "
           f"({times['imports']:.1f} s): Run All")
 

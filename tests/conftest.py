@@ -59,9 +59,9 @@ def python(cell):
 
 def saved(cell):
     """The text and the tables that a code cell showed when it was saved."""
-    shown = [o.get("text") or o.get("data", {}).get("text/markdown", "")
-             for o in cell.get("outputs", [])]
-    return "".join(text if text.endswith("\n") else text + "\n" for text in shown if text)
+    shown = (o.get("text") or o.get("data", {}).get("text/markdown", "")
+             for o in cell.get("outputs", []))
+    return "".join(text.removesuffix("\n") + "\n" for text in shown if text)
 
 
 class Run(ModuleType):
@@ -84,8 +84,8 @@ class Run(ModuleType):
                 with contextlib.redirect_stdout(io.StringIO()) as out:
                     try:
                         exec(compile(python(cell), cell.place, "exec"), vars(self))
-                    except Exception as error:
-                        self.cell_errors[cell.place] = f"{type(error).__name__}: {error}"
+                    except Exception as e:
+                        self.cell_errors[cell.place] = f"{type(e).__name__}: {e}"
                 self.cell_outputs[cell.place] = out.getvalue().replace("\x1b[2K\r", "")
         if close:
             plt.close("all")
@@ -127,9 +127,9 @@ def digits():
 def hw2(digits, tmp_path_factory):
     """The notebook after a run of all its cells, in a folder with MNIST's files."""
     matplotlib.use("Agg")
-    images, labels = digits
-    order = np.random.default_rng(0).permutation(len(labels))  # they come sorted
+    order = np.random.default_rng(0).permutation(len(digits[1]))  # they come sorted
+    images, labels = (part[order] for part in digits)
     folder = tmp_path_factory.mktemp("notebook")
-    write_mnist(folder / ".data/MNIST/raw", images.reshape(-1, 28, 28)[order], labels[order])
+    write_mnist(folder / ".data/MNIST/raw", images.reshape(-1, 28, 28), labels)
     with contextlib.chdir(folder):
         return Run(CODE)

@@ -32,10 +32,11 @@ def test_notebook_cell_runs_and_shows_what_it_showed(hw2, cell):
 def test_notebook_three_problems_and_their_parts_in_order():
     headings = re.findall(r"^##+ (.*)", "\n".join(
         cell.source for cell in CELLS if cell.cell_type == "markdown"), re.MULTILINE)
-    order = ["Set-up", "Problem 1", "Check of (a), (b) and (c)", "Problem 2", "(a)",
-             "(b)", "Problem 3", "Data", "Code: loss, gradient, Hessian", "Three methods",
-             "What to expect", "The runs", "Test loss, accuracy and runtime: table",
-             "Test loss, accuracy and runtime: plots", "Comment", "Appendix", "A.", "B."]
+    order = [
+        "Set-up", "Problem 1", "Check of (a), (b) and (c)", "Problem 2", "(a)", "(b)",
+        "Problem 3", "Data", "Code: loss, gradient, Hessian", "Three methods",
+        "What to expect", "The runs", "Test loss, accuracy and runtime: table",
+        "Test loss, accuracy and runtime: plots", "Comment", "Appendix", "A.", "B."]
     places = [next(i for i, h in enumerate(headings) if h.startswith(o)) for o in order]
     assert places == sorted(places)
 
@@ -53,8 +54,8 @@ def test_notebook_holds_the_outputs_of_one_clean_run():
 def test_notebook_imports_the_six_and_what_they_bring():
     for cell in CODE:
         tree = ast.parse(python(cell))
-        spare = {node for handler in ast.walk(tree)
-                 if isinstance(handler, ast.ExceptHandler) for node in ast.walk(handler)}
+        spare = {node for part in ast.walk(tree) if isinstance(part, ast.ExceptHandler)
+                 for node in ast.walk(part)}
         for node in ast.walk(tree):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else [
                 node.module] if isinstance(node, ast.ImportFrom) else []
@@ -99,6 +100,7 @@ def test_notebook_is_read_as_other_programs_save_it(tmp_path, program):
     path = tmp_path / "hw2.ipynb"
     path.write_text(json.dumps(raw), "utf8", newline="\r\n")
     for cell, same in zip(read_cells(path), CELLS, strict=True):
-        assert (cell.source, cell.place, cell.tags) == (same.source, same.place, same.tags)
+        assert cell.source == same.source and cell.place == same.place
+        assert cell.tags == same.tags
         if cell.cell_type == "code" and program != "no outputs":
             assert saved(cell) == saved(same)

@@ -25,8 +25,8 @@ def data(seed=0):
     X, y = load_breast_cancer(return_X_y=True)
     X, X_test, y, y_test = train_test_split(
         X, y, test_size=0.3, stratify=y, random_state=seed)
-    X, X_test = (np.c_[np.ones(len(Z)), (Z - X.mean(0)) / X.std(0)] for Z in (X, X_test))
-    return X, X_test, y, y_test
+    parts = (np.c_[np.ones(len(Z)), (Z - X.mean(0)) / X.std(0)] for Z in (X, X_test))
+    return *parts, y, y_test
 
 
 def descend(method, X, y, lr=0.1, steps=300, w=0.0):
@@ -68,7 +68,8 @@ def at(road, level):
 def sizes(method, seed=0, *options):
     """The gradient's length at every step."""
     X, _, y, _ = data(seed)
-    return np.linalg.norm((expit(road(method, seed, *options)[2] @ X.T) - y) @ X, axis=1)
+    p = expit(road(method, seed, *options)[2] @ X.T)
+    return np.linalg.norm((p - y) @ X, axis=1)
 
 
 def first(found):
@@ -106,20 +107,13 @@ def test_problem3_loss_is_bceloss_and_the_assignments_sum(hw2):
         assert hw2.loss(np.array([z]), np.ones((1, 1)), np.array([float(z < 0)])) == 100
 
 
-def test_problem3_derivatives_agree_with_autograd(hw2):
-    w = torch.tensor(np.random.default_rng(2).normal(0, 0.2, 31))
-    X, y = torch.tensor(hw2.X_test), torch.tensor(hw2.y_test)
-
-    def loss(w):
-        return torch.nn.functional.softplus((1 - 2 * y) * (X @ w)).sum()
-
-    g = torch.autograd.functional.jacobian(loss, w).numpy()
-    H = torch.autograd.functional.hessian(loss, w).numpy()
-    np.testing.assert_allclose(hw2.gradient(w.numpy(), hw2.X_test, hw2.y_test), g, 1e-9)
-    np.testing.assert_allclose(hw2.hessian(w.numpy(), hw2.X_test), H, atol=1e-10)
-    np.testing.assert_allclose(hw2.diagonal(w.numpy(), hw2.X_test), H.diagonal(), 1e-9)
+def test_problem3_derivatives_are_compared_at_a_random_w(hw2):
     found = [float(v) for v in re.findall(r"\d+e-\d+", hw2.output("H_auto = "))]
     assert len(found) == 3 and found[0] < 1e-14 and max(found) < 1e-10
+    assert len({*hw2.at}) == 31
+    for name in ("gradient", "hessian", "diagonal"):  # the notebook's check sees a fault
+        wrong = vars(hw2) | {name: lambda *a, f=getattr(hw2, name): 1.0001 * f(*a)}
+        assert Run([find("H_auto = ")], wrong).cell_errors
 
 
 @pytest.mark.parametrize("name", FOUR)
@@ -165,8 +159,9 @@ def test_problem3_runtime_is_of_the_steps_alone_by_their_medians(hw2, monkeypatc
 def test_problem3_tables_are_what_their_heads_say(hw2):
     X, X_test, y, y_test = data()
     c, fast = 0.1 * np.linalg.eigvalsh(X.T @ X / 4)[[0, -1]], "the same at rate 5"
-    tables = {"def first": {}, "all steps (ms)": {}, "def pace": {}, "def on_curve": {},
-              "largest $c$": dict(zip(FOUR, (c, (0.1, 0.1), 4 * c / len(y), c / len(y))))}
+    paces = dict(zip(FOUR, (c, (0.1, 0.1), 4 * c / len(y), c / len(y))))
+    tables = {"largest $c$": paces, "def first": {}, "all steps (ms)": {},
+              "def pace": {}, "def on_curve": {}}
     for name, r in hw2.runs.items():
         to = first(r["test"] <= 20)
         tables["def first"][name] = [to, min(r["test"]), r["test"].argmin(),
@@ -180,13 +175,14 @@ def test_problem3_tables_are_what_their_heads_say(hw2):
         tables["def pace"][name] = [*g[[1, 10, 100, 300]] / g[[0, 9, 99, 299]],
                                     first(right), road(*run)[1][-1]][
             : 5 if name in (SUM, EXACT) else 6]  # their loss reaches BCELoss's bound
-    for name, run in ((EXACT, (EXACT,)), (EXACT + ", mixed", (EXACT, 0, 0.1, 300, white)),
+    for name, run in ((EXACT, (EXACT,)), (MEAN, (MEAN, 0, 0.1, 3000)),
+                      (EXACT + ", mixed", (EXACT, 0, 0.1, 300, white)),
                       (MEAN + ", mixed", (MEAN, 0, 0.1, 3000, white)),
-                      (MEAN, (MEAN, 0, 0.1, 3000)), (DIAGONAL, (DIAGONAL,))):
+                      (DIAGONAL, (DIAGONAL,))):
         tables["def on_curve"][name] = [at(road(*run), v) for v in (50, 30, 20)]
     for part, table in tables.items():
         found = rows(hw2.output(part))
-        assert [*found] == [*table], part
+        assert {*found} == {*table}, part
         for name, values in table.items():
             got = found[name][1:] if part == "largest $c$" else found[name]
             assert got[: len(values)] == [*map(shown, values)], (part, name)
@@ -199,7 +195,8 @@ def test_problem3_table_of_other_splits(hw2):
         wins = sum(to[:, i] < np.delete(to, i, 1).min(1))
         assert found[name][:2] == [str(wins), shown(np.median(to[:, i]))]
         if name in (DIAGONAL, MEAN):  # the others reach BCELoss's bound
-            assert found[name][2] == shown(np.median([road(name, s)[1][-1] for s in SEEDS]))
+            ends = [road(name, s)[1][-1] for s in SEEDS]
+            assert found[name][2] == shown(np.median(ends))
         if name != SUM:
             right = [np.mean((data(s)[1] @ road(name, s)[2][-1] > 0) == data(s)[3])
                      for s in SEEDS]
@@ -217,10 +214,10 @@ def check_curves(hw2, runs):
     assert len({c for c, *_ in looks}) == len({(*s,) for _, *s in looks}) == len(runs)
     assert [ax.get_title() for ax in figure.axes] == ["(a)", "(b)", "(c)", "(d)", "(e)"]
     for (name, run), look in zip(runs.items(), looks):
-        test, train, ms, accuracy = (run[k][1:] for k in ("test", "train", "ms", "accuracy"))
+        test, train, ms = (run[key][1:] for key in ("test", "train", "ms"))
         steps, down = np.arange(1, len(test) + 1), train >= 1
         for ax, x, y in zip(figure.axes, (steps, steps, steps, ms, train[down]),
-                            (test, accuracy, ms, test, test[down])):
+                            (test, run["accuracy"][1:], ms, test, test[down])):
             (line,) = (v for v in ax.lines if look == (
                 v.get_color(), v.get_linestyle(), v.get_linewidth()))
             assert np.array_equal(line.get_data(), (x, y)), (ax, name)
@@ -276,11 +273,11 @@ def test_problem3_plots_nothing_is_cut_off_on_other_splits(hw2):
 
 def singular(X, y):
     """The first step at which exact Newton's H is singular."""
-    step, w = 0, np.zeros(X.shape[1])
+    path = [np.zeros(X.shape[1])]
     with pytest.raises(np.linalg.LinAlgError):
-        for step in range(1000):
-            w = descend(EXACT, X, y, steps=1, w=w)[1]
-    return step
+        while len(path) < 1000:
+            path.append(descend(EXACT, X, y, steps=1, w=path[-1])[1])
+    return len(path)
 
 
 def stale(hw2):
@@ -335,6 +332,7 @@ def test_problem3_why_exact_newton_takes_a_tenth_off_the_gradient_at_every_step(
     assert ratio.min() > 0.88 and ratio.max() < 0.92 and kept.min() > 0.99
     for method in (SUM, DIAGONAL, MEAN):  # no other method does
         assert max(abs(sizes(method)[1:] / sizes(method)[:-1] - 0.9)) > 0.09
+    assert all(400 < singular(*data(seed)[::2]) < 450 for seed in (0, 1, 2))
 
 
 def test_problem3_why_curves_stay_the_same_for_features_scaled_or_mixed():
@@ -406,22 +404,20 @@ def test_problem3_why_diagonal_newton_starts_fast_pulls_ahead_and_creeps():
     assert speed[0] > 0.5 and speed[-1] < 0.005
 
 
-def test_problem3_why_exact_newton_ends_near_step_420():
-    assert all(400 < singular(*data(seed)[::2]) < 450 for seed in (0, 1, 2))
-
-
 def test_problem3_appendix_b_bceloss_bounds_what_the_runs_show(hw2):
     found = re.findall(r"(.+), step (\d+): (\d+), without the bound (\d+)",
                        hw2.output("logaddexp"))
-    assert found == [(name, str(k), f"{hw2.runs[name]['test'][k]:.0f}",
-                      f"{road(name)[1][k]:.0f}") for name, k in ((SUM, 1), (EXACT, 112))]
+    for (name, *values), k in zip(found, (1, 112), strict=True):
+        ends = hw2.runs[name]["test"][k], road(name)[1][k]
+        assert values == [str(k), *(f"{v:.0f}" for v in ends)]
 
 
 @pytest.mark.parametrize("part, old, new", [
     ("METHODS = {", "METHODS = {", "METHODS = {'a fifth': lambda w, X, y: "
      "gradient(w, X, y) / 100,"), ("def fit", "steps=300", "steps=150"),
     ("def split", "test_size=0.3", "test_size=0.2"),
-    ("def split", "split(seed=0)", "split(seed=3)")], ids=["fifth", "steps", "size", "seed"])
+    ("def split", "split(seed=0)", "split(seed=3)")],
+    ids=["fifth", "steps", "size", "seed"])
 def test_problem3_one_place_holds(part, old, new):
     """Every cell runs, a new method is everywhere, stale sentences are named."""
     cells = CODE[:3] + [find("def error")] + CODE[CODE.index(find("def split")):]

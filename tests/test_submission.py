@@ -36,8 +36,8 @@ def ink(pdf):
 def test_submission_git_tracks_the_files_asked_for_and_no_other():
     if not (ROOT / ".git").exists() or not shutil.which("git"):
         return  # a copy without git
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
-    shown = {name.partition("/")[0] for name in listed.stdout.splitlines()}
+    listed = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True)
+    shown = {name.partition("/")[0] for name in listed.splitlines()}
     assert {name for name in shown if name[0] != "."} == {
         "hw2.ipynb", "hw2.pdf", "derivations.tex", "Makefile", "README.md",
         "requirements.txt", "tests"}
@@ -56,7 +56,7 @@ def test_submission_requirements_are_pinned_and_explained():
              "pytest"}
     for line in (ROOT / "requirements.txt").read_text("utf8").splitlines():
         if line and not line.startswith("#"):
-            pin = re.fullmatch(r"([\w-]+)(?:==|~=|>=)[\d.]+(?:,<[\d.]+)?(  # .+)?", line)
+            pin = re.fullmatch(r"([\w-]+)==[\d.]+(  # .+)?", line)
             assert pin and (pin[2] or pin[1] in known), line
 
 
@@ -67,13 +67,11 @@ def test_pdf_belongs_to_the_notebook_beside_it(pages):
     missing = [word for word in re.findall(r"[^\W_]+", first) if word not in page]
     text = squeeze("".join(pages)).replace("\ufffe", "").replace("\u2212", "-")
     for cell in CODE:
-        lines = cell.source.splitlines() + saved(cell).splitlines()
-        for line in lines:
-            if " | " in line:  # a row of a table, maths apart
-                line = re.sub(r"\$[^$]*\$", " | ", line).replace(":--", "").replace("--:", "")
-            cursor = [part for part in map(squeeze, line.split(" | " if "|" in line else "\n"))
-                      if part.strip("|")]
-            missing += [line for part in cursor if part not in text]
+        for line in [*cell.source.splitlines(), *saved(cell).splitlines()]:
+            cells = [line]
+            if " | " in line:  # a table's row, without formulas and rule
+                cells = re.sub(r"\$[^$]*\$|:?--:?", "|", line).split("|")
+            missing += [part for part in cells if squeeze(part) not in text]
     assert not missing, f"not in hw2.pdf, run make pdf: {missing}"
 
 
@@ -100,9 +98,9 @@ def test_pdf_code_of_2b_and_its_figure_are_on_one_page(pages):
 
 
 def test_pdf_nothing_leaves_the_page(ink):
-    sides = [(ink.any(0).argmax(), ink.any(0)[::-1].argmax(), ink.shape[1]) for ink in ink]
-    for number, (left, right, width) in enumerate(sides, 1):
-        assert left > 0.08 * width and right > 0.09 * width, number
+    for number, page in enumerate(ink, 1):
+        columns = np.flatnonzero(page.any(0)) / page.shape[1]
+        assert columns.min() > 0.08 and columns.max() < 0.91, number
 
 
 def test_pdf_no_page_but_a_problems_last_is_a_fifth_empty(ink, pages):
