@@ -57,8 +57,8 @@ def newton(hw2, n, d):
         calls[solver] = lambda model=model: model.fit(X, y)
     times = medians(calls)
     ours, best = times.pop("ours"), min(times, key=times.get)
-    print(f"{times[best] / ours:10.1f} times as fast as scikit-learn's fastest, {best}: "
-          f"{steps} full Newton steps, {n:,} x {d}")
+    print(f"{times[best] / ours:10.1f} times as fast as scikit-learn's fastest, "
+          f"{best}: {steps} full Newton steps, {n:,} x {d}")
 
 
 def run_all():

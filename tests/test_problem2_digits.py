@@ -32,7 +32,8 @@ def files(tmp_path, monkeypatch):
     folder, sums = tmp_path / "mirror", []
     write_mnist(folder, IMAGES, LABELS)
     for name, _ in MNIST.resources:
-        packed = gzip.compress((folder / name.removesuffix(".gz")).read_bytes(), mtime=0)
+        plain = (folder / name.removesuffix(".gz")).read_bytes()
+        packed = gzip.compress(plain, mtime=0)
         (folder / name).write_bytes(packed)
         sums.append((name, hashlib.md5(packed).hexdigest()))
     monkeypatch.setattr(MNIST, "resources", sums)
