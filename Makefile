@@ -26,7 +26,7 @@ $(if $(MISSING),$(error Missing: $(MISSING). Copy the project with its dot files
 # The TeX files that the PDF needs, and what brings them.
 STYLES := amsmath.sty array.sty booktabs.sty calc.sty enumitem.sty fancyvrb.sty \
   fontspec.sty geometry.sty graphicx.sty hyperref.sty latinmodern-math.otf \
-  lmmono10-regular.otf lmroman10-regular.otf longtable.sty titlesec.sty tocloft.sty \
+  lmmono10-regular.otf lmroman10-regular.otf longtable.sty multicol.sty titlesec.sty tocloft.sty \
   ulem.sty unicode-math.sty upquote.sty xcolor.sty
 APT := apt-get install -y --no-install-recommends texlive-xetex \
   texlive-fonts-recommended texlive-plain-generic lmodern

@@ -82,17 +82,12 @@ def tabular(tex):
 
 PDFExporter.run_latex = run_latex
 PDFExporter.run_bib = lambda self, filename: False  # nothing is cited
-c.PDFExporter.filters = {"tabular": tabular}
-c.ExecutePreprocessor.kernel_name = "python3"
-c.ExecutePreprocessor.timeout = 1800
-c.ExecutePreprocessor.record_timing = False
-c.ExecutePreprocessor.extra_arguments = ["--log-level=ERROR"]
 c.NotebookExporter.default_preprocessors = [  # a busy machine sends outputs in pieces
     Rehearsal, pre.ExecutePreprocessor, pre.CoalesceStreamsPreprocessor]
 c.Rehearsal.enabled = c.CoalesceStreamsPreprocessor.enabled = True
-c.PDFExporter.latex_command = [
-    "xelatex", "-file-line-error", "-interaction=nonstopmode", "-halt-on-error"]
-c.PDFExporter.preprocessors = [Texts]
-c.PDFExporter.raw_mimetypes = ["text/latex"]
-c.PDFExporter.template_name = "hw2"
-c.PDFExporter.extra_template_basedirs = [str(HERE)]
+c.ExecutePreprocessor.update(kernel_name="python3", timeout=1800, record_timing=False,
+                             extra_arguments=["--log-level=ERROR"])
+c.PDFExporter.update(
+    template_name="hw2", extra_template_basedirs=[str(HERE)], preprocessors=[Texts],
+    raw_mimetypes=["text/latex"], filters={"tabular": tabular}, latex_command=[
+        "xelatex", "-file-line-error", "-interaction=nonstopmode", "-halt-on-error"])
