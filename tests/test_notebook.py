@@ -13,7 +13,6 @@ SIX = {"torch", "torchvision", "sklearn", "matplotlib", "numpy", "nbconvert"}
 THEIRS = {"scipy", "IPython", "PIL"}  # come with them
 
 
-@pytest.mark.xdist_group("notebook")
 @pytest.mark.parametrize("cell", CODE, ids=lambda cell: cell.place)
 def test_notebook_cell_runs_and_shows_what_it_showed(hw2, cell):
     """But for times, for what depends on the digits, and for rounding."""

@@ -8,11 +8,9 @@ from conftest import Run, find
 from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.transforms import functional
 
-pytestmark = [
-    pytest.mark.xdist_group("notebook"),
-    pytest.mark.filterwarnings(  # workers on one core; from Python 3.12 on
-        "ignore:This DataLoader will create:UserWarning",
-        "ignore:This process .* is multi-threaded:DeprecationWarning")]
+pytestmark = pytest.mark.filterwarnings(  # workers on one core; from Python 3.12 on
+    "ignore:This DataLoader will create:UserWarning",
+    "ignore:This process .* is multi-threaded:DeprecationWarning")
 WORKERS = {"num_workers": 2, "multiprocessing_context": "fork"}
 
 

@@ -12,7 +12,6 @@ import pytest
 from conftest import Run, find, write_mnist
 from torchvision.datasets import MNIST
 
-pytestmark = pytest.mark.xdist_group("notebook")
 IMAGES = np.arange(6 * 784).reshape(6, 28, 28) % 251
 LABELS = np.arange(6)
 

@@ -9,8 +9,6 @@ import pypdfium2
 import pytest
 from conftest import CELLS, CODE, ROOT, saved
 
-pytestmark = pytest.mark.xdist_group("pdf")
-
 
 def squeeze(text):
     return re.sub(r"\s+", "", text)
