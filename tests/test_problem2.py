@@ -121,10 +121,11 @@ def test_problem2_b_pictures_are_the_originals_and_their_views(hw2, grid):
     rows, drawn = grid
     for i, row in enumerate(rows):
         shown = [ax.images[0] for ax in row]
-        image = np.asarray(hw2.mnist[i][0])
+        image = np.asarray(hw2.mnist[i][0]) / 255
         for picture, expected in zip(shown, (image, drawn.x1[i, 0], drawn.x2[i, 0])):
             assert np.array_equal(picture.get_array().data, np.asarray(expected))
             assert picture.get_cmap().name == "gray" and picture.origin == "upper"
+            assert picture.get_clim() == (0, 1)
         assert np.corrcoef([np.ravel(p.get_array()) for p in shown])[0].min() > 0.1
 
 
@@ -186,6 +187,15 @@ def test_problem2_appendix_a_items_are_independent_views_of_their_images(hw2):
     copies = (x[3:4].expand(400, 1, 28, 28), y.repeat(40))
     (x1, x2, _), = DataLoader(hw2.BatchTwoView(copies, data.transform), batch_size=400)
     assert abs(cosine(x1, x2)) < 0.05 > abs(cosine(x1[1:], x1[:-1]))
+
+
+def test_problem2_appendix_a_table_counts_pairs_mean_pixel_and_boxes(hw2, monkeypatch):
+    clock = iter([10.0, 14.0])
+    monkeypatch.setattr(hw2.time, "perf_counter", lambda: next(clock))
+    box, ink = torch.zeros(1, 28, 28), torch.full((1, 28, 28), 0.9)
+    box[:, 3:6, 3:9] = 0.5
+    found = hw2.views([(box, ink, 0)] * 100 + [(ink, box, 0)] * 300)
+    assert found == pytest.approx([100, 0.675 + 9 / 784 / 4, 0.25])
 
 
 def test_problem2_appendix_a_indices_may_be_tensors(hw2):
