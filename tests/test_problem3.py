@@ -137,8 +137,8 @@ def test_problem3_method_steps_by_a_tenth_of_its_direction(hw2, name):
 def test_problem3_runtime_is_of_the_steps_alone_by_their_medians(hw2, monkeypatch):
     clock, fits, fit = [0.0], [], hw2.fit
 
-    def direction(w, X, y):  # takes 1 s in the first run, 2 s in the second
-        clock[0] += len(fits) + 1
+    def direction(w, X, y):  # takes 1 s in the first run, 4 s in the second, then 9 s
+        clock[0] += (len(fits) + 1) ** 2
         return w
 
     def late(*_):
@@ -150,9 +150,9 @@ def test_problem3_runtime_is_of_the_steps_alone_by_their_medians(hw2, monkeypatc
         monkeypatch.setattr(hw2, name, late)
     monkeypatch.setattr(hw2, "fit", lambda *a: fits.append(fit(*a)) or fits[-1])
     run = hw2.measure(direction)
-    assert [s.tolist() for _, s in fits] == [[0] + 300 * [i] for i in range(1, 12)]
-    np.testing.assert_allclose(run["ms"], 6000 * np.arange(301))
-    np.testing.assert_allclose(run["totals"], 300_000 * np.arange(1, 12))
+    assert [s.tolist() for _, s in fits] == [[0] + 300 * [i * i] for i in range(1, 12)]
+    np.testing.assert_allclose(run["ms"], 36_000 * np.arange(301))
+    np.testing.assert_allclose(run["totals"], 300_000 * np.arange(1, 12) ** 2)
 
 
 def test_problem3_tables_are_what_their_heads_say(hw2):
