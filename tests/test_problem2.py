@@ -49,8 +49,8 @@ def test_problem2_views_are_independent_draws_and_no_mirror_images(hw2):
     assert abs(cosine(x1, x2)) < 0.05
     assert cosine(x1, 0.3 * x1 + 0.7 * x2) > 0.2 and cosine(x1, x1) > 0.99  # it sees
     image = functional.to_tensor(hw2.mnist[i][0])
-    like, *mirrored = ((x1 * v).sum((1, 2, 3)) for v in (image, image.flip(2)))
-    assert all((like > other).double().mean() > 0.9 for other in mirrored)
+    like, mirrored = ((x1 * v).sum((1, 2, 3)) for v in (image, image.flip(2)))
+    assert (like > mirrored).double().mean() > 0.7  # about half if views are mirrored
 
 
 def test_problem2_views_are_in_0_to_1_and_keep_the_digit_inside(hw2):
