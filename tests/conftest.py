@@ -59,9 +59,9 @@ def python(cell):
 
 def saved(cell):
     """The text and the tables that a code cell showed when it was saved."""
-    shown = (o.get("text") or o.get("data", {}).get("text/markdown", "")
+    shown = (o.get("text", o.get("data", {}).get("text/markdown", "") + "\n")
              for o in cell.get("outputs", []))
-    return "".join(text.removesuffix("\n") + "\n" for text in shown if text)
+    return "".join(shown).strip()
 
 
 class Run(ModuleType):

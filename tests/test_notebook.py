@@ -19,7 +19,7 @@ def test_notebook_cell_runs_and_shows_what_it_showed(hw2, cell):
     def stable(text):
         return re.sub(r"\d+e-\d+|\b0e\+00", "tiny", text)
 
-    shown, before = hw2.output(cell), saved(cell)
+    shown, before = hw2.output(cell).strip(), saved(cell)
     if not cell.tags & VARY:
         assert stable(before) == stable(shown), "run make pdf"
     elif "timed" in cell.tags:  # a table's head and names
@@ -91,8 +91,8 @@ def test_notebook_is_read_as_other_programs_save_it(tmp_path, program):
         cell["source"] = source if program != "JupyterLab" else source.splitlines(True)
         for o in cell.get("outputs", []):
             if program == "VS Code" and "text" in o:
-                text = "".join(o["text"])  # in pieces
-                cell["outputs"] = [o | {"text": t} for t in text.splitlines(True)]
+                pieces = re.findall(r"(?s).{1,50}", "".join(o["text"]))
+                cell["outputs"] = [o | {"text": piece} for piece in pieces]
         if program == "no outputs":
             cell.pop("outputs", None)
             cell.pop("execution_count", None)
