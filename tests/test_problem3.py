@@ -413,11 +413,11 @@ def test_problem3_why_diagonal_newton_starts_fast_pulls_ahead_and_creeps():
 
 
 def test_problem3_appendix_b_bceloss_bounds_what_the_runs_show(hw2):
-    found = re.findall(r"(.+), step (\d+): (\d+), without the bound (\d+)",
+    found = re.findall(r"(.+), \w+ step: (\d+), without the bound (\d+)",
                        hw2.output("logaddexp"))
-    for (name, *values), k in zip(found, (1, 112, 300), strict=True):
+    for (name, *values), k in zip(found, (1, 112, -1), strict=True):
         ends = hw2.runs[name]["test"][k], road(name)[1][k]
-        assert values == [str(k), *(f"{v:.0f}" for v in ends)]
+        assert values == [f"{v:.0f}" for v in ends]
 
 
 @pytest.mark.parametrize("part, old, new", [

@@ -25,7 +25,7 @@ NOTATION = "not understood|no symbol|not read|too early|no function"
 
 
 def names(tag):
-    """The names on the right side of the framed result, which is as it was asked for."""
+    """The names on the right side of the framed result, whose left is as asked for."""
     (row,) = (row for row in ROWS if row.tag == tag)
     plain, asked = (re.sub(r"[\s&]", "", s) for s in (row.source, RESULTS[tag]))
     frames = re.findall(r"(?s)\\begin\{framed\}.*?\\end\{framed\}", TEX)
