@@ -238,7 +238,7 @@ def test_problem3_plots_show_each_methods_data_under_its_name(hw2):
         ("test loss", "step", "log", "log"), ("test accuracy", "step", "log", "linear"),
         ("runtime (ms)", "step", "linear", "linear"),
         ("test loss", "runtime (ms)", "log", "log"),
-        ("test loss", "training loss, falling", "log", "log")]
+        ("test loss", "training loss (reversed)", "log", "log")]
     assert [ax.xaxis_inverted() for ax in figure.axes] == [False] * 4 + [True]
     e = figure.axes[4]
     for dot, line, run in zip(e.collections, e.lines, hw2.runs.values(), strict=True):
@@ -309,7 +309,8 @@ def stale(hw2):
         "so ends lowest" if np.argmin(ends) == 3 else f"lowest loss: {min(ends):.3g}",
         f"On {rows(hw2.output('def on_split'))[DIAGONAL][0]} of {len(hw2.other)} other "
         "splits diagonal Newton is first",
-        f"singular in float64 by step {-10 * (-singular(X, y) // 10)}",
+        f"stops near step {10 * round(singular(X, y) / 10)}:",
+        f"At rate 1 exact Newton needs {first(road(EXACT, 0, 1, 20)[1] <= 20)} steps",
         f"test loss of 20 (on {'one' if none == 1 else none}, none gets there)",
     ) if text not in said]
 
@@ -335,6 +336,8 @@ def test_problem3_why_exact_newton_takes_a_tenth_off_the_gradient_at_every_step(
     X, _, y, _ = data()
     g = (expit(road(EXACT)[2] @ X.T) - y) @ X
     ratio = sizes(EXACT)[1:] / sizes(EXACT)[:-1]
+    least_squares = np.linalg.lstsq(X, 0.2 * (2 * y - 1))[0]
+    np.testing.assert_allclose(road(EXACT)[2][1], least_squares)  # its first step
     kept = (g[1:] * g[:-1]).sum(1) / sizes(EXACT)[1:] / sizes(EXACT)[:-1]
     assert ratio.min() > 0.88 and ratio.max() < 0.92 and kept.min() > 0.99
     for method in (SUM, DIAGONAL, MEAN):  # no other method does
@@ -400,6 +403,7 @@ def test_problem3_why_below_2_over_lambda_every_step_descends_and_that_is_no_lim
     assert np.linalg.eigvalsh(X.T @ X / 4 - (X.T * (p * (1 - p))) @ X)[0] > 0
     exact, diagonal = road(EXACT, 0, 1, 20)[1], road(DIAGONAL)[1]
     assert first(exact <= 20) < first(diagonal <= 20)  # other rates change the order
+    assert road(DIAGONAL, 0, 1, 4)[0][-1] > 1000 > road(DIAGONAL)[0][0]  # diverges
 
 
 def test_problem3_why_diagonal_newton_starts_fast_pulls_ahead_and_creeps():
