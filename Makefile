@@ -21,7 +21,7 @@ NBCONVERT := $(CLEAN) $(RUN) -m nbconvert --log-level=WARN --config=.make/nbconv
 SETTINGS := .make/nbconvert.py .make/hw2/conf.json .make/hw2/index.tex.j2
 FILES := hw2.ipynb derivations.tex requirements.txt $(SETTINGS) .make/setup.sh .pytest.ini .ruff.toml
 MISSING := $(filter-out $(wildcard $(FILES)),$(FILES))
-$(if $(MISSING),$(error Missing: $(MISSING). Copy the project with its dot files))
+$(if $(MISSING),$(error Missing: $(MISSING). Copy it from where the project came from, dot files too))
 
 # The TeX files that the PDF needs, and what brings them.
 STYLES := amsmath.sty array.sty booktabs.sty calc.sty enumitem.sty fancyvrb.sty \

@@ -60,7 +60,8 @@ def test_submission_requirements_are_pinned_and_explained():
 
 def test_pdf_belongs_to_the_notebook_beside_it(pages):
     """Name and disclosure, every line of code and of output, times too."""
-    first = re.sub(r"\$[^$]*\$|\]\([^)]*\)", "", CELLS[0].source)  # maths, links
+    hidden = r"\$[^$]*\$|!\[[^]]*\]\([^)]*\)|\]\([^)]*\)"  # maths, images, links
+    first = re.sub(hidden, "", CELLS[0].source)
     page = re.sub(r"\W|_", "", pages[0])
     missing = [word for word in re.findall(r"[^\W_]+", first) if word not in page]
     text = squeeze("".join(pages)).replace("\ufffe", "").replace("\u2212", "-")
