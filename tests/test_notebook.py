@@ -33,7 +33,7 @@ def test_notebook_three_problems_and_their_parts_in_order():
         cell.source for cell in CELLS if cell.cell_type == "markdown"), re.MULTILINE)
     order = [
         "Set-up", "Problem 1", "Check of (a), (b) and (c)", "Problem 2", "(a)", "(b)",
-        "Problem 3", "Data", "Code: loss, gradient, Hessian", "Three methods",
+        "Problem 3", "Data", "Code: `BCELoss` as a sum, gradient, Hessian", "Three methods",
         "What to expect", "The runs", "Test loss, accuracy and runtime: table",
         "Test loss, accuracy and runtime: plots", "Comment", "Appendix", "A.", "B."]
     places = [next(i for i, h in enumerate(headings) if h.startswith(o)) for o in order]
