@@ -44,7 +44,7 @@ def read_cells(path):
 
 CELLS = read_cells(ROOT / "hw2.ipynb")
 CODE = [cell for cell in CELLS if cell.cell_type == "code"]
-TEXT = " ".join(c.source for c in CELLS if c.cell_type == "markdown")
+TEXT = "\n".join(c.source for c in CELLS if c.cell_type == "markdown")
 
 
 def find(part):
@@ -71,7 +71,7 @@ class Run(ModuleType):
     is therefore missing fails, and its message is the first cell that failed.
     """
 
-    def __init__(self, cells, names=(), close=True):
+    def __init__(self, cells, names=()):
         super().__init__("hw2")
         vars(self).update({n: v for n, v in dict(names).items() if n[0] != "_"})
         self.cell_outputs, self.cell_errors = {}, {}  # by the cell's place
@@ -87,19 +87,17 @@ class Run(ModuleType):
                     except Exception as e:
                         self.cell_errors[cell.place] = f"{type(e).__name__}: {e}"
                 self.cell_outputs[cell.place] = out.getvalue().replace("\x1b[2K\r", "")
-        if close:
-            plt.close("all")
+        plt.close("all")
 
     def __getattr__(self, name):
         if name.startswith("_"):
             raise AttributeError(name)
-        for place, error in self.cell_errors.items():
-            pytest.fail(f"{place} failed: {error}", pytrace=False)
-        pytest.fail(f"no cell defines {name}", pytrace=False)
+        failed = [f"{cell} failed: {error}" for cell, error in self.cell_errors.items()]
+        pytest.fail([*failed, f"no cell defines {name}"][0], pytrace=False)
 
-    def output(self, cell):
-        """What a cell showed, or the one whose source holds a text."""
-        place = getattr(cell, "place", None) or find(cell).place
+    def output(self, part):
+        """What the cell whose source holds a text showed."""
+        place = find(part).place
         if place in self.cell_errors:
             pytest.fail(f"{place} failed: {self.cell_errors[place]}", pytrace=False)
         return self.cell_outputs[place]

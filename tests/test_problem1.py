@@ -1,6 +1,6 @@
 """Problem 1: the network, the loss, and what is compared with autograd."""
 
-import ast
+import re
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def hw2():
     return Run(PART)
 
 
-def test_problem1_network_is_equations_1_to_3(hw2):
+def test_problem1_network_and_loss_on_numbers_that_show_a_mistake(hw2):
     outputs = []
     for x in hw2.x:
         h = x
@@ -24,36 +24,12 @@ def test_problem1_network_is_equations_1_to_3(hw2):
             h = hw2.g(W.T @ h + b) + h
         outputs.append(hw2.W3.T @ h + hw2.b3)
     torch.testing.assert_close(hw2.y_hat, torch.stack(outputs))
-
-
-def test_problem1_loss_is_the_squared_error_over_N_alone(hw2):
-    total = sum((u - v) ** 2 for u, v in zip(hw2.y.flatten(), hw2.y_hat.flatten()))
+    assert len({hw2.N, hw2.m, hw2.q, 1}) == 4  # a division by N * q would show
+    assert all(b.abs().min() > 0 for b in (hw2.b1, hw2.b2, hw2.b3))
+    total = torch.nn.functional.mse_loss(hw2.y_hat, hw2.y, reduction="sum")
     torch.testing.assert_close(hw2.L, total / hw2.N)
-    assert hw2.q > 1  # so that a division by N * q would show
     with pytest.raises(AssertionError):
         hw2.mse(torch.zeros(5, 1), torch.zeros(5))
-
-
-def test_problem1_g_is_1_lipschitz_and_dg_its_derivative(hw2):
-    a = torch.linspace(-8, 8, 999, dtype=torch.float64, requires_grad=True)
-    (slope,) = torch.autograd.grad(hw2.g(a).sum(), a)
-    torch.testing.assert_close(hw2.dg(a), slope)
-    assert slope.abs().max() <= 1
-
-
-def test_problem1_error_sees_a_difference_in_one_entry_of_either_sign(hw2):
-    theirs = torch.tensor([[1.0, -4.0], [2.0, 0.0]])
-    for change in (0.5, -0.5):
-        ours = theirs.clone()
-        ours[1, 1] += change
-        assert hw2.error(ours, theirs) == 0.125
-    assert hw2.error(theirs, theirs) == 0
-
-
-def test_problem1_numbers_can_show_a_mistake(hw2):
-    assert len({hw2.N, hw2.m, hw2.q}) == 3
-    assert all(b.abs().min() > 0 for b in (hw2.b1, hw2.b2, hw2.b3))
-    assert hw2.x.dtype == torch.float64
 
 
 def test_problem1_all_eleven_derivatives_are_compared_to_rounding(hw2):
@@ -70,25 +46,22 @@ def test_problem1_all_eleven_derivatives_are_compared_to_rounding(hw2):
 
 
 def test_problem1_b_control_the_recursion_needs_its_skip(hw2):
-    gap = (hw2.e2.abs().max() / hw2.e1.abs().max()).item()  # what is left out
-    assert hw2.wrong == pytest.approx(gap)
-    assert f"{gap:.1f}" in hw2.output("without the skip") and gap > 0.1
+    left_out = hw2.e2.abs().max() / hw2.e1.abs().max()
+    assert hw2.wrong == pytest.approx(left_out.item()) and left_out > 0.1
 
 
 def test_problem1_c_uses_neither_e_nor_delta():
-    used = {target.id: {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)}
-            for node in ast.walk(ast.parse(find("# (R7)").source))
-            if isinstance(node, ast.Assign) for target in node.targets}
-    for name in ("dW2", "db2", "dW1", "db1"):
-        assert not used[name] & {"e0", "e1", "e2", "delta1", "delta2", "L", *used}
+    part = find("# (R7)").source.partition("# (c), without e and delta")[2]
+    found = re.findall(r"\b(?:e\d|delta\d|d[Wb]\d|L)\b", part)
+    assert found == ["dW2", "db2", "dW1", "db1"]  # once each: where they are defined
 
 
-@pytest.mark.parametrize("g, dg", [("torch.sin", "torch.cos(a)"), (
-    "torch.nn.functional.softplus", "torch.sigmoid(a)")])
+@pytest.mark.parametrize("g, dg", [
+    ("torch.sin", "torch.cos(a)"),
+    ("torch.nn.functional.softplus", "torch.sigmoid(a)")])
 def test_problem1_another_activation_is_one_edit(g, dg):
-    cells = [cell.copy() for cell in PART]
-    for cell in cells:
-        cell.source = cell.source.replace("g = torch.tanh", f"g = {g}").replace(
-            "1 - torch.tanh(a) ** 2", dg)
-    assert sum(a.source != b.source for a, b in zip(cells, PART)) == 1
-    assert not Run(cells).cell_errors
+    activation, *others = (cell.copy() for cell in PART[2:])
+    activation.source = activation.source.replace("torch.tanh\n", g + "\n").replace(
+        "1 - torch.tanh(a) ** 2", dg)
+    assert "tanh" not in activation.source
+    assert not Run([*PART[:2], activation, *others]).cell_errors

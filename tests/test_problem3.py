@@ -80,7 +80,7 @@ def shown(value):
     if isinstance(value, np.integer):
         return str(value)
     text = f"{value:.0f}" if value >= 1000 else f"{value:#.3g}".rstrip(".")
-    return text.replace("inf", "never")
+    return text.replace("inf", "not yet")
 
 
 def rows(text):
@@ -296,7 +296,7 @@ def stale(hw2):
         f"{highest[0].upper() + highest[1:]} starts highest and ends lowest "
         f"({min(end):.3f})" if highest == lowest else f"{lowest} ends lowest",
         "others end within one test example" if others else "others differ",
-        "so ends lowest" if names[np.argmin(ends)] == MEAN else f"lowest loss: {min(ends):.3g}",
+        "so ends lowest" if names[np.argmin(ends)] == MEAN else "another ends lowest",
         f"On {rows(hw2.output('def on_split'))[DIAGONAL][0]} of {len(hw2.other)} other "
         "splits diagonal Newton is first",
         f"At rate 1 exact Newton reaches 20 in {first(road(EXACT, 0, 1, 20)[1] <= 20)}",
