@@ -279,7 +279,7 @@ def stale(hw2):
     runs, n, names = [*hw2.runs.values()], len(y), [*hw2.runs]
     sure = 2 / np.linalg.eigvalsh(X.T @ X / 4)[-1]
     to = [first(run["test"] <= 20) for run in runs]
-    to = ["never" if k == np.inf else f"in {k}" for k in to]
+    to = ["not yet" if k == np.inf else f"in {k}" for k in to]
     begin, end = ([run["accuracy"][i] for run in runs] for i in (1, -1))
     highest, lowest = names[np.argmax(begin)], names[np.argmin(end)]
     others = max(end) - sorted(end)[1] <= 1.001 / n_test
@@ -412,6 +412,9 @@ def test_problem3_appendix_b_bceloss_bounds_what_the_runs_show(hw2):
     for (name, *values), k in zip(found, (1, 112, -1), strict=True):
         ends = hw2.runs[name]["test"][k], road(name)[1][k]
         assert values == [f"{v:.0f}" for v in ends]
+    for k in (12, 56):  # gradient descent's two sudden drops
+        shown, own = hw2.runs[SUM]["test"], road(SUM)[1]
+        assert shown[k - 1] - shown[k] > 50 > 10 > own[k - 1] - own[k]
 
 
 @pytest.mark.parametrize("part, old, new", [
