@@ -31,7 +31,8 @@ def test_notebook_has_all_parts_in_order_and_a_brief_comment():
     order = [
         "Set-up", "Problem 1", "Check of (a), (b) and (c)", "Problem 2", "(a)", "(b)",
         "Problem 3", "Data", "Code: `BCELoss` as a sum, gradient, Hessian",
-        "Three methods", "What to expect", "The runs", "Test loss, accuracy and runtime: table",
+        "Three methods", "What to expect", "The runs",
+        "Test loss, accuracy and runtime: table",
         "Test loss, accuracy and runtime: plots", "Comment", "Appendix", "A.", "B."]
     found = re.findall(r"^##+ (.*)", TEXT, re.MULTILINE)
     places = [next(i for i, h in enumerate(found) if h.startswith(o)) for o in order]
