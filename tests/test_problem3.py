@@ -80,7 +80,7 @@ def shown(value):
     if isinstance(value, np.integer):
         return str(value)
     text = f"{value:.0f}" if value >= 1000 else f"{value:#.3g}".rstrip(".")
-    return text.replace("inf", "not yet")
+    return text.replace("inf", "none")
 
 
 def rows(text):
@@ -279,7 +279,8 @@ def stale(hw2):
     runs, n, names = [*hw2.runs.values()], len(y), [*hw2.runs]
     sure = 2 / np.linalg.eigvalsh(X.T @ X / 4)[-1]
     to = [first(run["test"] <= 20) for run in runs]
-    to = ["not yet" if k == np.inf else f"in {k}" for k in to]
+    none_in = f"not in {len(runs[0]['test']) - 1}"
+    to = [none_in if k == np.inf else f"in {k}" for k in to]
     begin, end = ([run["accuracy"][i] for run in runs] for i in (1, -1))
     highest, lowest = names[np.argmax(begin)], names[np.argmin(end)]
     others = max(end) - sorted(end)[1] <= 1.001 / n_test
@@ -296,7 +297,7 @@ def stale(hw2):
         f"{highest[0].upper() + highest[1:]} starts highest and ends lowest "
         f"({min(end):.3f})" if highest == lowest else f"{lowest} ends lowest",
         "others end within one test example" if others else "others differ",
-        "so ends lowest" if names[np.argmin(ends)] == MEAN else "another ends lowest",
+        "and ends lowest" if names[np.argmin(ends)] == MEAN else "another ends lowest",
         f"On {rows(hw2.output('def on_split'))[DIAGONAL][0]} of {len(hw2.other)} other "
         "splits diagonal Newton is first",
         f"At rate 1 exact Newton reaches 20 in {first(road(EXACT, 0, 1, 20)[1] <= 20)}",
