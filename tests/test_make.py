@@ -90,7 +90,8 @@ def contents(folder, *names):
 def hostile(folder):
     """Settings of a user, each of which would spoil or change the result."""
     home, bad = folder / "theirs", "raise SystemExit('theirs')"
-    for name, text in ((".config/matplotlib/matplotlibrc", "font.size: 30\n"),
+    style = "font.size: 30\ntext.usetex: True\n"
+    for name, text in ((".config/matplotlib/matplotlibrc", style),
                        (".ipython/profile_default/startup/a.py", bad),
                        (".jupyter/jupyter_nbconvert_config.py", bad),
                        ("lib/numpy.py", bad), ("texmf/amsmath.sty", r"\undefined")):

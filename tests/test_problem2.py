@@ -106,6 +106,9 @@ def test_problem2_appendix_a_warped_views_are_distributed_as_the_pipelines(hw2):
     batch = hw2.warp(bar.expand(2000, 1, 28, 28))
     torch.testing.assert_close(batch.mean(0), one.mean(0), atol=0.09, rtol=0)
     torch.testing.assert_close(batch.std(0), one.std(0), atol=0.09, rtol=0)
+    white = torch.ones(2000, 1, 28, 28)  # what lies outside the crop is black
+    one = torch.stack([maps(functional.to_pil_image(x)) for x in white])
+    assert hw2.warp(white).mean().item() == pytest.approx(one.mean().item(), abs=0.02)
 
 
 def boxes(views):
