@@ -1,107 +1,66 @@
 r"""What the symbols of derivations.tex mean: their values at random points.
 
-A point is (sizes that sums end with, symbols, functions).
-To add a symbol, add a line to a point's symbols: its name, then `_l` if it carries a
-layer, `_n` an example below or `^i` one above, and its values by these indices, e.g.
-`r"\beta_l^i": {(l, i): value, ...}`: scalars or matrices; a vector is a column.
+A point is (sizes that sums end with, where a symbol's own subscript ends, symbols,
+functions). A symbol has a value for each layer and example that it carries: `W_3`,
+`h_2^1` in layer 2 for example 1, `x_1`; to add a symbol, add a line. Values are scalars
+or matrices; a vector is a column.
 """
+
+from functools import partial
 
 import torch
 from torch.autograd import grad
 
-
-class Refused(Exception):
-    """The text is not in the notation, or says what is impossible."""
-
-
-def refuse(cause):
-    raise Refused(cause)
+random = partial(  # with this seed, each two of y_1, ..., y_5 have all four values
+    torch.randn, generator=torch.Generator().manual_seed(627), dtype=torch.float64)
+FUNCTIONS = {
+    "diag": lambda u: torch.diag(u.squeeze()), "log": torch.log, "exp": torch.exp,
+    "sigma": lambda u: 1 / (1 + torch.exp(-u))}
 
 
-def normal(seed):
-    generator = torch.Generator().manual_seed(seed)
-    return lambda *shape: torch.randn(shape, generator=generator, dtype=torch.float64)
-
-
-def diag(u):
-    """The matrix with the diagonal u."""
-    return torch.diag(u[:, 0]) if u.numel() == len(u) else refuse("the shape in diag")
-
-
-def network(seed, N, m, q):
+def network(N, m, q):
     """Problem 1, k = 3."""
-    random = normal(seed)
     r, s, t = random(3)
 
-    def g(u):  # smooth and 1-Lipschitz, neither odd nor monotonic
-        return r.sigmoid() * torch.tanh(u + s) + (-r).sigmoid() * torch.sin(u + t)
+    def g(u):  # smooth, neither odd nor monotonic
+        return r * torch.tanh(u + s) + torch.sin(u + t)
 
-    widths = {1: m, 2: m, 3: q}
-    W = {k: random(m, width).requires_grad_() for k, width in widths.items()}
-    b = {k: random(width, 1).requires_grad_() for k, width in widths.items()}
-    a, h, y, y_hat, L = {}, {}, {}, {}, 0
+    at = {"N": torch.tensor(N).double(), "I": torch.eye(m).double(), "L": 0}
+    for k, width in (1, m), (2, m), (3, q):
+        at[f"W_{k}"] = random(m, width).requires_grad_()
+        at[f"b_{k}"] = random(width, 1).requires_grad_()
     for i in range(1, N + 1):
-        h[0, i], y[i] = random(m, 1).requires_grad_(), random(q, 1)
+        at[f"x^{i}"] = at[f"h_0^{i}"] = h = random(m, 1).requires_grad_()
         for k in 1, 2:
-            a[k, i] = W[k].T @ h[k - 1, i] + b[k]
-            h[k, i] = g(a[k, i]) + h[k - 1, i]
-        y_hat[i] = W[3].T @ h[2, i] + b[3]
-        L = L + ((y[i] - y_hat[i]) ** 2).sum() / N
-    symbols = {
-        "W_l": W, "b_l": b, "x^i": {i: h[0, i] for i in y}, "h_l^i": h, "a_l^i": a,
-        r"\hat y^i": y_hat, "y^i": y, "L": L, "N": torch.tensor(N).double(),
-        "e_l^i": {at: grad(L, h[at], retain_graph=True)[0] for at in h},
-        r"\delta_l^i": {at: grad(L, a[at], retain_graph=True)[0] for at in a},
-        "I": torch.eye(m).double()}
-    functions = {
-        "g": g, "g'": lambda u: grad(g(u := u.detach().requires_grad_()).sum(), u)[0],
-        r"\operatorname{diag}": diag}
-    return {"N": N, "m": m, "q": q}, symbols, functions
+            at[f"a_{k}^{i}"] = at[f"W_{k}"].T @ h + at[f"b_{k}"]
+            at[f"h_{k}^{i}"] = h = g(at[f"a_{k}^{i}"]) + h
+        at[rf"\hat y^{i}"] = at["W_3"].T @ h + at["b_3"]
+        at[f"y^{i}"] = random(q, 1)
+        at["L"] = at["L"] + ((at[f"y^{i}"] - at[rf"\hat y^{i}"]) ** 2).sum() / N
+    for name, variable in ("e", "h"), (r"\delta", "a"):
+        for key in [key for key in at if key[0] == variable]:
+            at[name + key[1:]] = grad(at["L"], at[key], retain_graph=True)[0]
+    return {"N": N, "m": m, "q": q}, 2, at, {
+        **FUNCTIONS, "g": g, "g'": torch.func.grad(lambda u: g(u).sum())}
 
 
-def regression(seed, N, d, x=1, rows=1, columns=1, w=1, z=0, v=1, axis=False, y=None):
-    """Problem 3; z_n, p_n and y_n are entries of the columns z, p and y. For extremes:
-    scales of X, of its rows and columns but the first, of w and of v; every |z_n|; v
-    along the first axis, at right angles to x_1; y as a function of z."""
-    random = normal(seed)
-    X, v, w = x * random(N, d), v * random(d, 1), w * random(d, 1)
-    X[1:] *= rows
-    X[:, 1:] *= columns
-    if axis:
-        v[1:], X[0, 0] = 0, 0
-    if z:
-        X[:, :1] = (z * random(N, 1).sign() - X[:, 1:] @ w[1:]) / w[0]
-    labels, z = random(N, 1) > 0, X @ w.requires_grad_()
-    y = (y(z) if y else labels).double()
+def regression(N, d, scale=1):
+    """Problem 3; z_n, p_n and y_n are entries of the columns z, p and y."""
+    X, v, w = random(N, d), random(d, 1), (scale * random(d, 1)).requires_grad_()
+    y, z = (random(N, 1) > 0).double(), X @ w
     p = torch.sigmoid(z)
     losses = -y * torch.log(p) - (1 - y) * torch.log(1 - p)
     L = losses.sum()
     slopes = grad(L, w, create_graph=True)[0][:, 0]
-    symbols = {
-        "X": X, "y": y, "z": z, "p": p, "w": w, "v": v, "L": L, r"\bar L": L / N,
-        "x_n": {n: X[n - 1 : n].T for n in range(1, N + 1)},
-        "L_n": dict(enumerate(losses[:, 0], 1)),
-        "S": torch.diag((p * (1 - p)).detach()[:, 0]), "N": torch.tensor(N).double(),
-        "H": torch.cat([grad(s, w, retain_graph=True)[0] for s in slopes], 1)}
-    functions = {r"\sigma": lambda u: 1 / (1 + torch.exp(-u)), r"\log": torch.log,
-                 r"\exp": torch.exp, r"\operatorname{diag}": diag}
-    return {"N": N, "d": d}, symbols, functions
+    at = {"X": X, "y": y, "z": z, "p": p, "w": w, "v": v, "L": L, r"\bar L": L / N,
+          **{f"x_{n}": x[:, None] for n, x in enumerate(X, 1)},
+          **{f"L_{n}": loss for n, loss in enumerate(losses[:, 0], 1)},
+          "S": torch.diag((p * (1 - p))[:, 0]), "N": torch.tensor(N).double(),
+          "H": torch.cat([grad(s, w, retain_graph=True)[0] for s in slopes], 1)}
+    return {"N": N, "d": d}, N, at, FUNCTIONS
 
 
-# N, m and q differ at each point, and none is 2, the number of hidden layers.
-NETWORKS = [network(1, 6, 3, 4), network(2, 5, 4, 3), network(3, 4, 3, 5)]
-REGRESSIONS = [regression(21, 7, 3), regression(2, 5, 4), regression(3, 6, 2),
-               regression(4, 8, 3, w=0)]
-# Where quantities are as large, small or alike as can be: for inequalities.
-EXTREMES = [
-    regression(5, 7, 3, z=14), regression(6, 3, 2, x=1e3, w=1e-3),
-    regression(7, 7, 3, z=14, y=lambda z: z > 0),
-    regression(8, 7, 3, z=14, y=lambda z: z < 0, rows=1e-3),
-    regression(9, 9, 3, w=0, v=1e3, columns=1e-3, axis=True, y=torch.ones_like),
-    regression(10, 6, 3, v=-1e3, columns=1e3, w=1e-3, axis=True, y=torch.zeros_like),
-    regression(11, 6, 3, x=1e-3, rows=1e-3, v=1e-3), regression(12, 5, 2, 1e-4, w=1e4)]
-PARTS = {  # what stands behind `%% begin`, or first in a heading: (points, extremes)
-    "problem-1": (NETWORKS, []), "Problem 1": (NETWORKS, []),
-    "problem-3": (REGRESSIONS, EXTREMES), "Problem 3": (REGRESSIONS, EXTREMES),
-    "B": (REGRESSIONS, EXTREMES), "Appendix B": (REGRESSIONS, EXTREMES),
+PROBLEMS = {  # N, m, q and d differ; none of N, m, q is 2, where layers end
+    "1": [network(6, 3, 4), network(5, 4, 3), network(4, 3, 5)],
+    "3": [regression(*sizes) for sizes in [(7, 3), (5, 4), (6, 2)] * 2 + [(8, 3, 0)]],
 }
