@@ -65,7 +65,7 @@ lint: .cache/venv/installed ## check the style of notebook, tests and settings
 	@$(CLEAN) $(RUN) -m ruff check -q --no-cache hw2.ipynb tests .make && echo "style: nothing to mend"
 
 .PHONY: bench
-bench: .cache/venv/installed ## measure the speeds that README.md quotes (1 to 2 minutes)
+bench: .cache/venv/installed ## measure the speeds that README.md quotes (half a minute)
 	@$(CLEAN) $(RUN) tests/bench.py
 
 .PHONY: lab
