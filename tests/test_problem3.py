@@ -20,7 +20,7 @@ Road = namedtuple("Road", "path train test g X X_test y y_test")
 
 
 def losses(path, X, y):
-    return np.logaddexp(0, (1 - 2 * y) * (path @ X.T)).sum(-1)
+    return np.logaddexp(0, (1 - 2 * y) * (path @ X.T)).sum(-1)  # BCELoss, unbounded
 
 
 def slopes(path, X):
@@ -80,8 +80,8 @@ def test_problem3_loss_is_bceloss_and_the_assignments_sum(hw2):
 @pytest.mark.parametrize("name", ["gradient", "hessian", "diagonal"])
 def test_problem3_derivatives_are_compared_at_a_random_w(hw2, name):
     wrong = {name: lambda *given: 1.0001 * vars(hw2)[name](*given)}  # the cell sees it
-    assert Run([find("H_auto = ")], vars(hw2) | wrong).cell_errors
-    assert len({*hw2.at}) == 31
+    errors = Run([find("H_auto = ")], vars(hw2) | wrong).cell_errors
+    assert "AssertionError" in str(errors) and len({*hw2.at}) == 31
 
 
 @pytest.mark.parametrize("name", FOUR)
@@ -106,7 +106,7 @@ def test_problem3_method_steps_by_the_rate_times_its_direction(hw2, name):
 def test_problem3_runtime_adds_the_median_times_of_the_steps_alone(hw2, monkeypatch):
     clock, fits = [0], [0]
 
-    def direction(w, X, y):  # takes 1 s in the first fit, 4 s in the second, then 9 s
+    def direction(w, X, y):  # takes k * k seconds in fit k
         fits[0] += not w.any()
         clock[0] += fits[0] ** 2
         return w - 1
@@ -125,24 +125,25 @@ def test_problem3_tables_are_what_their_heads_say(hw2, road):
     X, N = hw2.X_train, len(hw2.y_train)
     c = 0.1 * np.linalg.eigvalsh(X.T @ X / 4)[[0, -1]]
     paces = dict(zip(FOUR, (c, (0.1, 0.1), 4 * c / N, c / N)))
-    tables = defaultdict(dict, {"largest $c$": paces})
+    tables = defaultdict(dict, {'"smallest $c$", "largest $c$"': paces})
     for name, run in hw2.runs.items():
         to, ms, test = first(run["test"] <= 20), run["ms"], run["test"]
-        tables["def first"][name] = [first(test <= 30), to, min(test), test.argmin(),
-                                     test[-1], run["train"][-1], run["accuracy"][-1]]
-        tables["all steps (ms)"][name] = [
+        tables['"to 30", "to 20", "lowest", "at step", "test loss"'][name] = [
+            first(test <= 30), to, min(test), test.argmin(),
+            test[-1], run["train"][-1], run["accuracy"][-1]]
+        tables['"all steps (ms)", "one step (ms)", "to 20 (ms)"'][name] = [
             ms[-1], ms[-1] / (len(ms) - 1), np.inf if to == np.inf else ms[to]]
     for key, (steps, *_) in numbers(hw2.output("def pace")).items():
         name, _, rate = key.partition(", rate ")
         r = road(name, 0, float(rate), int(steps))
         size, test = np.linalg.norm(r.g, axis=1), hw2.losses(r.path, r.X_test, r.y_test)
-        tables["def pace"][key] = [
+        tables['"steps", "first", "last", "to 20", "correct", "test loss"'][key] = [
             steps, size[1] / size[0], size[-1] / size[-2], first(test <= 20),
             first(((r.path @ r.X.T > 0) == r.y).all(1)), test[-1]]
     for name, steps, mixed in ((EXACT, 300, False), (EXACT, 300, True), (
             MEAN, 3000, True), (MEAN, 3000, False), (DIAGONAL, 300, False)):
         r = road(name, 0, 0.1, steps, mixed)
-        tables["def on_curve"][name + mixed * ", mixed"] = [
+        tables['"training loss", "50", "30", "20"'][name + mixed * ", mixed"] = [
             r.test[np.argmax(r.train <= level)] for level in (50, 30, 20)]
     other = np.array([[(
         first(r.test <= 20), *hw2.losses(r.path[-1:], r.X_test, r.y_test),
@@ -150,7 +151,7 @@ def test_problem3_tables_are_what_their_heads_say(hw2, road):
         for r in (road(name, seed) for name in hw2.METHODS)] for seed in range(1, 21)])
     for i, name in enumerate(hw2.METHODS):
         rest = np.delete(other[:, :, 0], i, axis=1).min(1)
-        tables["def on_split"][name] = [
+        tables['"first on", "step to 20", "last test loss", "accuracy"'][name] = [
             sum(other[:, i, 0] < rest), *np.median(other[:, i], axis=0)]
     for part, table in tables.items():
         found = numbers(hw2.output(part))
@@ -328,7 +329,7 @@ def test_problem3_appendix_b_bceloss_bounds_what_the_runs_show(hw2, road):
 
 def test_notebook_each_thing_is_changed_in_one_place():
     """Activation, split, steps, method: all cells run, stale sentences are named."""
-    problem2 = re.compile("mnist|dataset,|Compose|class")
+    problem2 = re.compile("mnist|dataset,|Compose|class")  # slow, nothing changes there
     cells = [cell.copy() for cell in CODE if not problem2.search(cell.source)]
     for old, new in (
             ("torch.tanh\n", "torch.sin\n"), ("1 - torch.tanh(a) ** 2", "torch.cos(a)"),
@@ -338,7 +339,7 @@ def test_notebook_each_thing_is_changed_in_one_place():
         (cell,) = (cell for cell in cells if old in cell.source)
         cell.source = cell.source.replace(old, new)
     hw2 = Run(cells)
-    assert not hw2.cell_errors and stale(hw2)
+    assert not hw2.cell_errors and len(stale(hw2)) == 10
     tables = [numbers(text) for text in hw2.cell_outputs.values() if " | " in text]
     assert sum("a fifth" in table for table in tables) == 3
     check_curves(hw2, hw2.runs)
