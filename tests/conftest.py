@@ -64,10 +64,9 @@ def saved(cell):
 
 
 class Run(ModuleType):
-    """The names that code cells define, as attributes.
+    """The names that code cells define, as attributes; a failing cell stops no other.
 
-    A cell that fails does not stop the others; a test that asks for a name which
-    is therefore missing fails, and its message is the first cell that failed.
+    A test that asks for a name which is missing fails, and names the first such cell.
     """
 
     def __init__(self, cells, names=()):

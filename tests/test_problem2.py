@@ -167,7 +167,6 @@ def test_problem2_appendix_a_items_are_two_views_of_the_image_of_each_index(hw2)
 
 
 def test_problem2_appendix_a_table_counts_pairs_mean_pixel_and_boxes(hw2, monkeypatch):
-    assert "views(BatchTwoView(whole, lambda" in find("def views").source
     monkeypatch.setattr(hw2.time, "perf_counter", iter([10.0, 14.0]).__next__)
     box, ink = torch.zeros(1, 28, 28), torch.full((1, 28, 28), 0.9)
     box[:, 3:6, 3:9] = 0.5

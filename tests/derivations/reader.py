@@ -3,8 +3,7 @@ their sides at random points in float64, derivatives with those of autograd.
 
 notation.lark has the notation, in words and as a grammar, symbols.py the symbols. What
 is not in them is refused with its line, never skipped; so is what has no finite value.
-NOT read: inline formulas; words (conditions, inequalities, reasons) and tags; whether a
-step follows from the one before.
+NOT read: inline formulas, words (conditions, inequalities), tags, code; nor the logic.
 """
 
 import json
@@ -26,14 +25,20 @@ HINTS = [  # the first that fits the place; @ is where the reader stops
     (r"@[/.]|\.@", r"write \frac{1}{N} for 1/N and \frac{1}{2} for 0.5"),
     (r"e@\^", r"write \exp(-z_n)"),
     (r"@\\(math|bold|bm)", "write a plain letter"),
-    (r"\\sum.{0,12}@", r"sums are \sum_{n=1}^N and \sum_n"),
+    (r"\\sum[^}]{0,9}@", r"sums are \sum_{n=1}^N and \sum_n"),
     (r"@&?\s*([<>]|\\([lg]eq?|[lg]t|ne)\b)", "only = is read; say the rest in words"),
     (r"@(,|\\text|\\in|\\forall)|quad\s*@", r"one equation, then \quad \text{...}"),
     (r"\\(nabla|partial)", r"write \frac{\partial A}{\partial B} with symbols A, B"),
     (r"@(\\[lr]?[vV]ert|\\?\|)", r"a norm is \lVert x \rVert; |x| is not read"),
+    (r"@\\\\|\\\\@", r"\\ breaks lines in align, gather and aligned only"),
+    (r"\{[^{}]*@[-+]", "braces are not seen: write ( )"),
     (r"@&|&@|^@[-+]|@\\begin|@\\q|@$", "a row is A = B, & at the =, or goes on with ="),
     (r"@\d|@\^", r"a number stands first; exponents are 2, \top and {(i)}"),
     (r"@", "see notation.lark, and symbols.py for the symbols")]
+TORCH = {  # what its messages mean here
+    "stack": "the shapes of sides, terms or factors by entry differ; none broadcasts",
+    "mat1": r"the shapes in a product do not fit: is a \top missing, or one too many?",
+    "ensor": "the one does not depend on the other, or is no variable"}
 
 
 def refuse(cause):
@@ -108,9 +113,9 @@ class Reading(Interpreter):
         name, value = tree.children[0], self.visit(tree.children[1])
         name = re.findall(r"[a-z]+'?", name)[-1]  # of \operatorname{diag}, too
         function = self.functions.get(name) or refuse(f"{name} is no function here")
-        far = name in ("exp", "sigma") and abs(value).max() > 25
+        far = name not in ("log", "diag") and abs(value).max() > 12
         if far or value.shape[1:] not in ((), (1,)):
-            refuse(f"{name} of a matrix, or where it is a constant to rounding")
+            refuse(f"{name} of a matrix, or beyond 12, where rounding hides terms")
         return function(value)
 
     def atom(self, tree):
@@ -184,35 +189,42 @@ def judge(source, before, problem):
         hint = next(hint for place, hint in HINTS if re.search(place, around))
         return None, f"`{around}` is not understood at @; {hint}"
     except (RuntimeError, IndexError) as error:
-        return chain, str(error)
+        return chain, next((TORCH[w] for w in TORCH if w in str(error)), str(error))
 
 
 Row = namedtuple("Row", "line source chain fault")
 TOKENS = re.compile(r"""
     ^(?P<heading>%%\ end|(%%\ begin|\#\#?)\ +([pP]roblem[ -](?P<problem>\d+)\b)?)
   | \\begin\{(?P<env>(equation|align|gather)\*?)\}(?P<rows>.*?)\\end\{(?P=env)\}
-  | \$\$(?P<dollars>.*?)\$\$ | (?<!\\)\\\[(?P<brackets>.*?)\\\] | \$\$ | (?<!\\)\\\[
+  | \$\$(?P<dollars>((?!\n\s*\n).)*?)\$\$ | (?<!\\)\\\[(?P<brackets>.*?)\\\] | \$\$
+  | \\\[(?!\s*-?[\d.]+\s*[a-z]{2}\s*\]) | \^\^
   | \\begin\s*\{(?!(document|center|framed|tabular|itemize|enumerate)\})[^}\n]*\}?
-  | \\([egx]?def|let|displaystyle|if\w*|input|include|align|gather|equation|multline
-      |eqnarray|displaymath|\w*([cC]ommand|Operator|environment))(?!\w)
+  | \\([egx]?def|\w*let|displaystyle|if\w*|@?input|include|\w*align\w*|gather|equation
+      |multline|eqnarray|displaymath|verb|\w*([cC]ommand|Operator|environment))(?!\w)
 """, re.M | re.S | re.X)
+BREAK = re.compile(r"\\\\\*?(?:\[\s*-?[\d.]+\s*[a-z]{2}\s*\])?")
+INNER = re.compile(r"(?s)^(\s*(?:\\label{.*?})?\s*)\\begin\{(aligned|gathered|split)\}"
+                   r"(?:\[[tbc]\])?(.*)\\end\{\2\}(?=[\s.,;]*(\\(tag|label|q)|$))")
 
 
 def read(path):
     """The rows of all displays in a file; what may hide a display is a faulty row."""
     text, rows, problem = path.read_text("utf8"), [], None
-    texts = [(path.name, re.sub(r"(?<![\\%])%(?!% (begin|end) ).*", "", text))]
+    comment = r"(?m)^(%% (?:begin|end) [\w-]*).*|(?<!\\)((?:\\\\)*)%.*"
+    texts = [(path.name, re.sub(comment, r"\1\2", text))]
     if path.suffix == ".ipynb":
         cells = enumerate(json.loads(text)["cells"], 1)
         texts = [(f"{path.name} cell {n}", "".join(cell["source"])) for n, cell in cells
-                 if cell["cell_type"] == "markdown" or "$$" in "".join(cell["source"])]
+                 if cell["cell_type"] != "code" or "$$" in "".join(cell["source"])]
     for name, text in texts:
         for m in TOKENS.finditer(text):
             line, before = text.count("\n", 0, m.start()) + 1, None
             shown = m["rows"] or m["dollars"] or m["brackets"] or f"?{m[0]}"
             if m["heading"]:
                 shown, problem = "", m["problem"]
-            for row in re.split(r"\\\\\*?(?:\[\s*-?[\d.]+\s*[a-z]{2}\s*\])?", shown):
+            shown, inner = INNER.subn(r"\1\3", shown)
+            lines = inner or m["env"] and m["env"][0] in "ag"  # else \\ breaks none
+            for row in BREAK.split(shown, 0 if lines else -1):
                 source = row.strip()
                 at = line + row[: row.find(source)].count("\n")
                 line += row.count("\n")

@@ -15,7 +15,7 @@ random = partial(  # with this seed, each two of y_1, ..., y_5 have all four val
     torch.randn, generator=torch.Generator().manual_seed(627), dtype=torch.float64)
 FUNCTIONS = {
     "diag": lambda u: torch.diag(u.squeeze()), "log": torch.log, "exp": torch.exp,
-    "sigma": lambda u: 1 / (1 + torch.exp(-u))}
+    "sigma": torch.sigmoid, "sigma'": lambda u: torch.sigmoid(u) * torch.sigmoid(-u)}
 
 
 def network(N, m, q):
