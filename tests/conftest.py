@@ -95,9 +95,8 @@ class Run(ModuleType):
 
     def output(self, part):
         """What the cell whose source holds a text showed."""
-        place = find(part).place
-        failed = place in self.cell_errors
-        return getattr(self, place) if failed else self.cell_outputs[place]
+        at = find(part).place
+        return getattr(self, at) if at in self.cell_errors else self.cell_outputs[at]
 
 
 def write_mnist(folder, images, labels):

@@ -32,12 +32,13 @@ def slopes(path, X):
 def road(hw2):
     """Runs a method: w, losses without a bound, and gradient at each step."""
     @cache
-    def run(name, seed=0, lr=0.1, steps=300, mixed=False):
-        X, X_test, y, y_test = hw2.split(seed)
+    def run(name, seed=0, lr=0.1, steps=None, mixed=False):
+        own = hw2.X_train, hw2.X_test, hw2.y_train, hw2.y_test
+        X, X_test, y, y_test = hw2.split(seed) if seed else own
         if mixed:  # so that H at w = 0 is N / 4 times the identity
             M = np.linalg.cholesky(np.linalg.inv(X.T @ X / len(y)))
             X, X_test = X @ M, X_test @ M
-        path, _ = hw2.fit(hw2.METHODS[name], X, y, lr, steps)
+        path, _ = hw2.fit(hw2.METHODS[name], X, y, lr, steps or hw2.fit.__defaults__[1])
         return Road(path, losses(path, X, y), losses(path, X_test, y_test),
                     (expit(path @ X.T) - y) @ X, X, X_test, y, y_test)
 
@@ -111,11 +112,8 @@ def test_problem3_runtime_adds_the_median_times_of_the_steps_alone(hw2, monkeypa
         clock[0] += fits[0] ** 2
         return w - 1
 
-    def late(*_):
-        clock[0] += 1000
-
     monkeypatch.setattr(hw2.time, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(hw2, "losses", late)
+    monkeypatch.setattr(hw2, "losses", lambda *_: clock.append(clock.pop() + 1000))
     ms = hw2.measure(direction)["ms"]
     assert fits == [11] and "median times of the steps in 11 runs" in TEXT
     np.testing.assert_allclose(ms, 36_000 * np.arange(len(ms)))
@@ -144,15 +142,15 @@ def test_problem3_tables_are_what_their_heads_say(hw2, road):
             MEAN, 3000, True), (MEAN, 3000, False), (DIAGONAL, 300, False)):
         r = road(name, 0, 0.1, steps, mixed)
         tables['"training loss", "50", "30", "20"'][name + mixed * ", mixed"] = [
-            r.test[np.argmax(r.train <= level)] for level in (50, 30, 20)]
+            min(r.test[r.train <= level][:1], default=np.inf) for level in (50, 30, 20)]
     other = np.array([[(
         first(r.test <= 20), *hw2.losses(r.path[-1:], r.X_test, r.y_test),
         hw2.accuracy(r.path[-1], r.X_test, r.y_test))
         for r in (road(name, seed) for name in hw2.METHODS)] for seed in range(1, 21)])
     for i, name in enumerate(hw2.METHODS):
-        rest = np.delete(other[:, :, 0], i, axis=1).min(1)
+        ahead = other[:, i, 0] <= other[:, :, 0].min(1).clip(max=1e9)
         tables['"first on", "step to 20", "last test loss", "accuracy"'][name] = [
-            sum(other[:, i, 0] < rest), *np.median(other[:, i], axis=0)]
+            sum(ahead), *np.median(other[:, i], axis=0)]
     for part, table in tables.items():
         found = numbers(hw2.output(part))
         assert found.keys() == table.keys(), part
@@ -195,7 +193,7 @@ def test_problem3_plots_show_each_methods_data_under_its_name(hw2):
         ("(e)", "test loss", "training loss (reversed)", "log", "log", True)]
     *_, e = figure.axes
     for dot, line, run in zip(e.collections, e.lines, hw2.runs.values(), strict=True):
-        i = run["test"].argmin()
+        i = run["test"][1:].argmin() + 1
         assert dot.get_offsets().tolist() == [[run["train"][i], run["test"][i]]]
         assert plt.matplotlib.colors.same_color(dot.get_facecolor(), line.get_color())
 
@@ -204,6 +202,7 @@ def stale(hw2):
     """The sentences of the text that this run makes wrong, as they should read."""
     runs, n, n_test = hw2.runs, len(hw2.y_train), len(hw2.y_test)
     sure = 2 / np.linalg.eigvalsh(hw2.X_train.T @ hw2.X_train / 4)[-1]
+    order = sorted(runs, key=lambda name: first(runs[name]["test"] <= 20))
     to = {name: f"in {first(run['test'] <= 20)}".replace(
         "in inf", f"not in {len(run['test']) - 1}") for name, run in runs.items()}
     begin, end = ({name: run["accuracy"][i] for name, run in runs.items()}
@@ -211,24 +210,27 @@ def stale(hw2):
     high, low = max(begin, key=begin.get), min(end, key=end.get)
     apart = round((max(end.values()) - sorted(end.values())[1]) * n_test)
     least = min(runs, key=lambda name: runs[name]["test"][-1])
+    down = runs[least]["test"][-2:].argmin()  # 1 if its last step descends, else 0
     none = np.isinf(hw2.other[:, :, 0].min(1)).sum()
-    wins = numbers(hw2.output("def on_split"))[DIAGONAL][0]
+    wins, most = max((v[0], k) for k, v in numbers(hw2.output("def on_split")).items())
     fast = numbers(hw2.output("def pace"))[EXACT + ", rate 1"][3]
     one, said = {1: "one"}, TEXT.replace("\n", " ").lower()
     return [text for text in (
         f"the rate 0.1 on the sum of {n} losses is {0.1 * n:.1f} on their mean",
         f"below {sure:.2g} (on the mean: {n * sure:.2f})",
         rf"${n_test} \log 2 = {runs[SUM]['test'][0]:.0f}$",
-        f"a test loss of 20 {to[DIAGONAL]} steps, exact Newton {to[EXACT]}, gradient "
-        f"descent on the mean {to[MEAN]}, gradient descent {to[SUM]}",
+        f"rate 0.1 {order[0]} is fastest", f"a test loss of 20 {to[order[0]]} steps, " +
+        ", ".join(f"{name} {to[name]}" for name in order[1:]),
         f"{high} starts highest and {f'{low} ' * (low != high)}ends lowest "
         f"({end[low]:.3f})",
         f"others end within {one.get(apart, apart)} test example",
-        f"{least} is still falling, and ends lowest",
-        f"On {wins:.0f} of {len(hw2.other)} other splits diagonal Newton is first",
+        f"{least} {'is still falling, and ' * down}ends lowest",
+        f"On {wins:.0f} of {len(hw2.other)} other splits {most} is first",
         f"At rate 1 exact Newton reaches 20 in {fast:.0f}",
         f"test loss of 20 (on {one.get(none, none)}, none gets there)",
-    ) if text.lower() not in said]
+        "takes a tenth off the gradient each step", "diagonal Newton diverges",
+        "drops at steps 12 and 56", "after about 400 steps", "at rate 0.4, fast",
+    ) if text.lower() not in said]  # the last five are held by experiments below
 
 
 def test_problem3_text_gives_the_numbers_of_the_run(hw2):
@@ -250,9 +252,8 @@ def test_problem3_why_exact_newton_takes_a_tenth_off_the_gradient_at_every_step(
     least_squares = np.linalg.lstsq(r.X, 0.2 * (2 * r.y - 1))[0]
     np.testing.assert_allclose(r.path[1], least_squares)  # its first step
     for name in FOUR:  # and no other method does
-        change = road(name).g[1:] - 0.9 * road(name).g[:-1]
-        largest = max(np.linalg.norm(change, axis=1) / np.linalg.norm(
-            road(name).g[:-1], axis=1))
+        g = road(name).g
+        largest = max(((g[1:] - 0.9 * g[:-1])**2).sum(1) / (g[:-1]**2).sum(1)) ** 0.5
         assert largest < 0.02 if name == EXACT else largest > 0.2, name
     assert ((r.path @ r.X.T > 0) == r.y).all(1).any()  # separates the training part
     H = (r.X.T * slopes(r.path[-1], r.X)) @ r.X  # singular to rounding
@@ -263,8 +264,8 @@ def test_problem3_why_curves_stay_the_same_for_features_scaled_or_mixed(hw2, roa
     X, y, scaled = hw2.X_train, hw2.y_train, np.diag(30 * [1.0] + [1000])
     random = np.random.default_rng(0).normal(size=(31, 31))
     for name, M in ((EXACT, random), (EXACT, scaled), (DIAGONAL, scaled)):
-        path, _ = hw2.fit(hw2.METHODS[name], X @ M, y, steps=200)
-        z = X @ road(name).path[:201].T
+        path, _ = hw2.fit(hw2.METHODS[name], X @ M, y, steps=100)
+        z = X @ road(name).path[:101].T
         np.testing.assert_allclose(X @ M @ path.T, z, atol=1e-4 * abs(z).max())
 
 
@@ -306,7 +307,7 @@ def test_problem3_why_diagonal_newton_starts_fast_pulls_ahead_and_creeps(road):
     ours, four_times = road(DIAGONAL), road(MEAN, 0, 0.4)
     np.testing.assert_allclose(ours.path[1], four_times.path[1])
     assert (ours.train[2:] < four_times.train[2:]).all()
-    H_ii = slopes(ours.path[[0, 10, 100, 300]], ours.X) @ ours.X**2
+    H_ii = slopes(ours.path[[0, 10, 100, -1]], ours.X) @ ours.X**2
     assert (np.diff(H_ii, axis=0) < 0).mean() > 0.95  # they fall
     speed = -np.diff(np.log(ours.train))  # exact Newton's is about 0.1
     assert speed[0] > 0.5 and speed[-1] < 0.005
@@ -330,14 +331,14 @@ def test_notebook_each_thing_is_changed_in_one_place():
     problem2 = re.compile("mnist|dataset,|Compose|class")  # slow, nothing changes there
     cells = [cell.copy() for cell in CODE if not problem2.search(cell.source)]
     for old, new in (
-            ("torch.tanh\n", "torch.sin\n"), ("1 - torch.tanh(a) ** 2", "torch.cos(a)"),
-            ("test_size=0.3", "test_size=0.2"), ("split(seed=0)", "split(3)"),
-            ("lr=0.1, steps=300", "lr=0.1, steps=150"),
-            ("METHODS = {", "METHODS = {'a fifth': lambda w, *_: w - 0.01,")):
-        (cell,) = (cell for cell in cells if old in cell.source)
-        cell.source = cell.source.replace(old, new)
+            ("def dg", "g = torch.sin\ndg = torch.cos\ndef old_dg"),
+            (r"test_size=[\d.]+", "test_size=0.2"), (r"split\(seed=\d+\)", "split(33)"),
+            (r"lr=0.1, steps=\d+\):", "lr=0.1, steps=150):"),
+            ("METHODS = {", "METHODS = {'another': lambda w, *_: w - 0.01,")):
+        (cell,) = (cell for cell in cells if re.search(old, cell.source))
+        cell.source = re.sub(old, new, cell.source)
     hw2 = Run(cells)
-    assert not hw2.cell_errors and len(stale(hw2)) == 10
+    assert not hw2.cell_errors and len(stale(hw2)) >= 9
     tables = [numbers(text) for text in hw2.cell_outputs.values() if " | " in text]
-    assert sum("a fifth" in table for table in tables) == 3
-    check_curves(hw2, hw2.runs)
+    assert sum("another" in table for table in tables) == 3
+    check_curves(hw2, dict([*hw2.runs.items()][:5]))  # there are five styles of lines

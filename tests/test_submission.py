@@ -108,7 +108,7 @@ def test_pdf_belongs_to_the_notebook_beside_it(pages):
 def test_pdf_contents_are_on_page_1_and_the_core_on_10_of_at_most_12(pages):
     assert not [h for h in HEADINGS if squeeze(h) not in squeeze(pages[0])]
     (start,) = (n for n, text in enumerate(pages) if n and "Appendix: going" in text)
-    assert start <= 10 and len(pages) <= 12
+    assert start <= 10 and len(pages) <= 12, (start, len(pages))
 
 
 def test_pdf_no_page_overflows_is_a_fifth_empty_ends_in_a_heading_or_parts_2b(pages):
