@@ -24,8 +24,7 @@ def losses(path, X, y):
 
 
 def slopes(path, X):
-    """All p (1 - p), the diagonal of S."""
-    return expit(path @ X.T) * (1 - expit(path @ X.T))
+    return expit(path @ X.T) * (1 - expit(path @ X.T))  # p (1 - p)
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +33,7 @@ def road(hw2):
     @cache
     def run(name, seed=0, lr=0.1, steps=None, mixed=False):
         own = hw2.X_train, hw2.X_test, hw2.y_train, hw2.y_test
-        X, X_test, y, y_test = hw2.split(seed) if seed else own
+        X, X_test, y, y_test = hw2.split(seed) if seed else own  # 0: the notebook's
         if mixed:  # so that H at w = 0 is N / 4 times the identity
             M = np.linalg.cholesky(np.linalg.inv(X.T @ X / len(y)))
             X, X_test = X @ M, X_test @ M
@@ -183,15 +182,16 @@ def check_curves(hw2, runs):
 
 
 def test_problem3_plots_show_each_methods_data_under_its_name(hw2):
-    figure = check_curves(hw2, hw2.runs)
+    assert "plot_results(runs)" in [cell.source for cell in CODE]  # with its picture
     assert [(ax.get_title(), ax.get_ylabel(), ax.get_xlabel(), ax.get_xscale(),
-             ax.get_yscale(), ax.xaxis_inverted()) for ax in figure.axes] == [
+             ax.get_yscale(), ax.xaxis_inverted())
+            for ax in check_curves(hw2, hw2.runs).axes] == [
         ("(a)", "test loss", "step", "log", "log", False),
         ("(b)", "test accuracy", "step", "log", "linear", False),
         ("(c)", "runtime (ms)", "step", "linear", "linear", False),
         ("(d)", "test loss", "runtime (ms)", "log", "log", False),
         ("(e)", "test loss", "training loss (reversed)", "log", "log", True)]
-    *_, e = figure.axes
+    *_, e = plt.gcf().axes
     for dot, line, run in zip(e.collections, e.lines, hw2.runs.values(), strict=True):
         i = run["test"][1:].argmin() + 1
         assert dot.get_offsets().tolist() == [[run["train"][i], run["test"][i]]]
@@ -220,13 +220,13 @@ def stale(hw2):
         f"below {sure:.2g} (on the mean: {n * sure:.2f})",
         rf"${n_test} \log 2 = {runs[SUM]['test'][0]:.0f}$",
         f"rate 0.1 {order[0]} is fastest", f"a test loss of 20 {to[order[0]]} steps, " +
-        ", ".join(f"{name} {to[name]}" for name in order[1:]),
+        ", ".join(f"{name} {to[name]}" for name in order[1:]) + ".",
         f"{high} starts highest and {f'{low} ' * (low != high)}ends lowest "
         f"({end[low]:.3f})",
         f"others end within {one.get(apart, apart)} test example",
         f"{least} {'is still falling, and ' * down}ends lowest",
         f"On {wins:.0f} of {len(hw2.other)} other splits {most} is first",
-        f"At rate 1 exact Newton reaches 20 in {fast:.0f}",
+        f"At rate 1 exact Newton reaches 20 in {fast:.0f} steps;",
         f"test loss of 20 (on {one.get(none, none)}, none gets there)",
         "takes a tenth off the gradient each step", "diagonal Newton diverges",
         "drops at steps 12 and 56", "after about 400 steps", "at rate 0.4, fast",

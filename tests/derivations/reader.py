@@ -30,7 +30,7 @@ HINTS = [  # the first that fits the place; @ is where the reader stops
     (r"@(,|\\text|\\in|\\forall)|quad\s*@", r"one equation, then \quad \text{...}"),
     (r"\\(nabla|partial)", r"write \frac{\partial A}{\partial B} with symbols A, B"),
     (r"@(\\[lr]?[vV]ert|\\?\|)", r"a norm is \lVert x \rVert; |x| is not read"),
-    (r"@\\\\|\\\\@", r"\\ breaks lines in align, gather and aligned only"),
+    (r"@\\\\|\\\\@", r"\\ breaks lines in align, gather and aligned only, not at -"),
     (r"\{[^{}]*@[-+]", "braces are not seen: write ( )"),
     (r"@&|&@|^@[-+]|@\\begin|@\\q|@$", "a row is A = B, & at the =, or goes on with ="),
     (r"@\d|@\^", r"a number stands first; exponents are 2, \top and {(i)}"),
@@ -123,7 +123,7 @@ class Reading(Interpreter):
 
     def derivative(self, tree):
         (value, at), *variables = map(self.symbol, tree.children)
-        value = entry(value, at)
+        value, *_ = [entry(*x) for x in ((value, at), *variables)]
         variables *= 1 + tree.data.endswith("twice")  # as in \partial w_i^2
         for variable, _ in variables:
             if value.ndim and not value.shape[1:] == variable.shape[1:] == (1,):
@@ -202,7 +202,8 @@ TOKENS = re.compile(r"""
   | \\([egx]?def|\w*let|displaystyle|if\w*|@?input|include|\w*align\w*|gather|equation
       |multline|eqnarray|displaymath|verb|\w*([cC]ommand|Operator|environment))(?!\w)
 """, re.M | re.S | re.X)
-BREAK = re.compile(r"\\\\\*?(?:\[\s*-?[\d.]+\s*[a-z]{2}\s*\])?")
+BREAK = re.compile(r"\\\\\*?(?:\[\s*-?[\d.]+\s*[a-z]{2}\s*\])?"
+                   r"(?!(?:[&~\s]|\\[,;:! ]|\\q?quad)*(?:-|\\cdot))")
 INNER = re.compile(r"(?s)^(\s*(?:\\label{.*?})?\s*)\\begin\{(aligned|gathered|split)\}"
                    r"(?:\[[tbc]\])?(.*)\\end\{\2\}(?=[\s.,;]*(\\(tag|label|q)|$))")
 

@@ -2,8 +2,7 @@ r"""What the symbols of derivations.tex mean: their values at random points.
 
 A point is (sizes that sums end with, where a symbol's own subscript ends, symbols,
 functions). A symbol has a value for each layer and example that it carries: `W_3`,
-`h_2^1` in layer 2 for example 1, `x_1`; to add a symbol, add a line. Values are scalars
-or matrices; a vector is a column.
+`h_2^1` in layer 2 for example 1, `x_1`, a scalar or a matrix; a vector is a column.
 """
 
 from functools import partial
