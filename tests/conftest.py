@@ -66,7 +66,7 @@ def saved(cell):
 class Run(ModuleType):
     """The names that code cells define, as attributes; a failing cell stops no other.
 
-    A test that asks for a name which is missing fails, and names the first such cell.
+    A test that asks for a missing name fails, and names the first cell that failed.
     """
 
     def __init__(self, cells, names=()):

@@ -108,7 +108,7 @@ IPython.display.Image("dot.png")"""
 
 
 @pytest.mark.parametrize("old, new, place", [
-    ("", "", "ZeroDivisionError"),
+    ("", "", "ZeroDivisionError"),  # as it is
     ("% FAULT", r"\undefined", "part/derivations.tex:3: Undefined"),
     ("derivation-part", "other", "no cell has the tag derivation-part"),
     ("%% begin", "% begin", "derivations.tex lacks derivation-part"),

